@@ -207,6 +207,8 @@ pub enum Expr {
     /// `if condition { a } else { b }`
     Select(ExprId, ExprId, ExprId),
     Cast(Elem, ExprId),
+    /// Scheduled level only: the value if `0 <= value < extent`; else 0, and the call fails once the kernel has run.
+    Checked(ExprId, Extent),
     /// `op` over all values of the axes.
     Reduce {
         op: Combine,
@@ -223,7 +225,7 @@ impl Expr {
             Expr::Load { at, .. } => {
                 at.iter().filter_map(|s| if let Subscript::Data(e) = s { Some(*e) } else { None }).collect()
             }
-            Expr::Unary(_, a) | Expr::Cast(_, a) | Expr::Reduce { body: a, .. } => vec![*a],
+            Expr::Unary(_, a) | Expr::Cast(_, a) | Expr::Checked(a, _) | Expr::Reduce { body: a, .. } => vec![*a],
             Expr::Binary(_, a, b) | Expr::Compare(_, a, b) => vec![*a, *b],
             Expr::Fma(a, b, c) | Expr::Select(a, b, c) => vec![*a, *b, *c],
         }
@@ -246,6 +248,7 @@ impl Expr {
             Expr::Compare(op, a, b) => Expr::Compare(*op, f(*a), f(*b)),
             Expr::Select(a, b, c) => Expr::Select(f(*a), f(*b), f(*c)),
             Expr::Cast(elem, a) => Expr::Cast(*elem, f(*a)),
+            Expr::Checked(a, extent) => Expr::Checked(f(*a), *extent),
             Expr::Reduce { op, axes, body } => Expr::Reduce { op: *op, axes: axes.clone(), body: f(*body) },
         }
     }

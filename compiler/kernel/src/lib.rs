@@ -5,10 +5,18 @@
 //! Nothing here knows an operator by name.
 
 pub mod affine;
+pub mod apply;
 pub mod expr;
+pub mod functions;
+pub mod interpret;
 pub mod nest;
+pub mod schedule;
+pub mod scheduled;
 
 pub use affine::{Affine, BufferId, ExprId, Extent, SizeId, Term, VarId};
+pub use apply::apply;
 pub use expr::{Binary, Combine, Compare, Expr, Exprs, Guard, Literal, Subscript, Unary};
 pub use nest::{Axis, Buffer, Kernel, Role, Size, Stage};
+pub use schedule::{Schedule, ScheduleError};
+pub use scheduled::Scheduled;
 pub use tensor::Elem;

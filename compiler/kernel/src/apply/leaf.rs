@@ -1,0 +1,286 @@
+//! Stages computed together: their own loops, register tiles for reductions, the epilogue on each point.
+
+use super::regions::Region;
+use super::{Apply, Bind, Env};
+use crate::affine::{Affine, BufferId, ExprId, Extent, VarId};
+use crate::expr::{Combine, Expr, Subscript};
+use crate::schedule::{Mark, ScheduleError, error};
+use crate::scheduled::{LoopKind, Stmt};
+
+type Loops = [(usize, Mark)];
+type Outcome = Result<(), ScheduleError>;
+
+/// The reduction of a stage: `op` over `axes` of `body`.
+pub(super) struct Reduction {
+    pub op: Combine,
+    pub axes: Vec<VarId>,
+    pub body: ExprId,
+}
+
+/// The register tile of one reducing stage: an accumulator for each point of its unrolled loops.
+struct Tile {
+    stage: usize,
+    reduction: Reduction,
+    register: BufferId,
+    /// Variables that index the tile, outermost first, with strides in elements.
+    dims: Vec<TileDim>,
+    /// Blocks of the reduction lie outside: whether this is the first of them, and the last.
+    block: Option<(bool, bool)>,
+}
+
+struct TileDim {
+    var: usize,
+    mark: Mark,
+    extent: i64,
+    stride: i64,
+    reduced: bool,
+}
+
+impl Apply<'_> {
+    pub(super) fn reduction(&self, stage: usize) -> Option<Reduction> {
+        let mut found = None;
+        let exprs = &self.kernel.exprs;
+        exprs.walk(self.kernel.stages[stage].value, &mut |_, expr| {
+            if let Expr::Reduce { op, axes, body } = expr {
+                found = Some(Reduction { op: *op, axes: axes.clone(), body: *body });
+            }
+        });
+        found
+    }
+
+    pub(super) fn leaf(&mut self, stages: &[usize], loops: &Loops, env: &Env) -> Outcome {
+        let reductions: Vec<(usize, Reduction)> =
+            stages.iter().filter_map(|s| Some((*s, self.reduction(*s)?))).collect();
+        let reduced = |apply: &Self, var: usize| {
+            let axis = apply.vars[var].axis;
+            reductions.iter().any(|(_, r)| r.axes.contains(&axis))
+        };
+        let tiled = |mark: Mark| mark.unrolled() || mark == Mark::Lanes;
+        if let Some(((var, mark), rest)) = loops.split_first()
+            && loops.iter().any(|(v, m)| !tiled(*m) && !reduced(self, *v))
+        {
+            if reduced(self, *var) {
+                let name = &self.vars[*var].name;
+                return error(format!("a loop inside the reduction over `{name}` is neither reduced nor unrolled"));
+            }
+            for region in self.leaf_regions(*var, *mark, env)? {
+                self.open(*var, *mark, &region, env, &mut |apply, env| apply.leaf(stages, rest, env))?;
+            }
+            return Ok(());
+        }
+        if reductions.is_empty() {
+            return self
+                .points(loops, env, &mut |apply, env| stages.iter().try_for_each(|s| apply.set(*s, None, false, env)));
+        }
+        let mut tiles = vec![];
+        for (stage, reduction) in reductions {
+            tiles.push(self.tile(stage, reduction, loops, env)?);
+        }
+        for tile in &tiles {
+            let own: Vec<_> = tile.dims.iter().map(|d| (d.var, d.mark)).collect();
+            self.points(&own, env, &mut |apply, env| apply.start(tile, env))?;
+        }
+        self.accumulate(stages, &tiles, loops, env)?;
+        tiles.iter().try_for_each(|tile| {
+            let own: Vec<_> = tile.dims.iter().filter(|d| !d.reduced).map(|d| (d.var, d.mark)).collect();
+            self.points(&own, env, &mut |apply, env| apply.complete(tile, env))
+        })
+    }
+
+    fn leaf_regions(&mut self, var: usize, mark: Mark, env: &Env) -> Result<Vec<Region>, ScheduleError> {
+        let border = self.vars[var].border;
+        self.regions(var, border, mark, env)
+    }
+
+    /// Opens all of `loops` around what `body` adds.
+    fn points(&mut self, loops: &Loops, env: &Env, body: &mut dyn FnMut(&mut Self, &Env) -> Outcome) -> Outcome {
+        let Some(((var, mark), rest)) = loops.split_first() else { return body(self, env) };
+        for region in self.leaf_regions(*var, *mark, env)? {
+            self.open(*var, *mark, &region, env, &mut |apply, env| apply.points(rest, env, body))?;
+        }
+        Ok(())
+    }
+
+    fn tile(&mut self, stage: usize, reduction: Reduction, loops: &Loops, env: &Env) -> Result<Tile, ScheduleError> {
+        let mut dims = vec![];
+        for (var, mark) in loops {
+            let reduced = reduction.axes.contains(&self.vars[*var].axis);
+            if *mark == Mark::Serial || (reduced && matches!(mark, Mark::Unroll | Mark::Fresh)) {
+                continue;
+            }
+            let extent = match mark {
+                Mark::Lanes => self.out.lanes,
+                _ => match self.trips(*var, env) {
+                    Extent::Const(n) => n,
+                    Extent::Size(_) => return error(format!("`{}` is unrolled without a bound", self.vars[*var].name)),
+                },
+            };
+            dims.push(TileDim { var: *var, mark: *mark, extent, stride: 0, reduced });
+        }
+        // Lanes are contiguous, so that one address is one vector.
+        let mut stride = 1;
+        for lanes in [true, false] {
+            for dim in dims.iter_mut().rev().filter(|d| (d.mark == Mark::Lanes) == lanes) {
+                dim.stride = stride;
+                stride *= dim.extent;
+            }
+        }
+        let target = &self.kernel.buffers[self.kernel.stages[stage].target.index()];
+        let name = format!("{}.acc", target.name);
+        let elem = self.kernel.exprs.elem(reduction.body);
+        let register = self.new_register(name, elem, stride);
+        let block = self.block(&reduction, loops, env);
+        Ok(Tile { stage, reduction, register, dims, block })
+    }
+
+    /// Reduction variables bound outside this leaf.
+    fn block(&self, reduction: &Reduction, loops: &Loops, env: &Env) -> Option<(bool, bool)> {
+        let outside = (0..self.vars.len()).filter(|v| {
+            env.vars[*v].bind != Bind::Unbound
+                && !loops.iter().any(|l| l.0 == *v)
+                && reduction.axes.contains(&self.vars[*v].axis)
+        });
+        let states: Vec<_> = outside.map(|v| &env.vars[v]).collect();
+        (!states.is_empty()).then(|| (states.iter().all(|s| s.first), states.iter().all(|s| s.last)))
+    }
+
+    fn tile_address(&self, tile: &Tile, env: &Env, skip: impl Fn(&TileDim) -> bool) -> Affine {
+        let mut address = Affine::default();
+        for dim in tile.dims.iter().filter(|d| !skip(d)) {
+            let position = self.step(dim.var, env).offset(env.vars[dim.var].ordinal);
+            address = address.plus(&position, dim.stride);
+        }
+        address
+    }
+
+    fn start(&mut self, tile: &Tile, env: &Env) -> Outcome {
+        let at = self.tile_address(tile, env, |_| false);
+        let value = match tile.block {
+            Some((false, _)) => self.read_target(tile.stage, env)?,
+            _ => {
+                let elem = self.kernel.exprs.elem(tile.reduction.body);
+                self.out.exprs.literal(tile.reduction.op.identity(elem))
+            }
+        };
+        self.stmts.push(Stmt::Set { target: tile.register, at, combine: None, value, stream: false });
+        Ok(())
+    }
+
+    fn read_target(&mut self, stage: usize, env: &Env) -> Result<ExprId, ScheduleError> {
+        let stage = &self.kernel.stages[stage];
+        let at: Vec<Option<&Affine>> = stage.at.iter().map(Some).collect();
+        let flat = self.flat(stage.target, &at, env)?;
+        let elem = self.kernel.buffers[stage.target.index()].elem;
+        let load = Expr::Load { buffer: stage.target, at: vec![Subscript::Affine(flat)], guard: None };
+        Ok(self.out.exprs.intern(load, elem))
+    }
+
+    fn accumulate(&mut self, stages: &[usize], tiles: &[Tile], loops: &Loops, env: &Env) -> Outcome {
+        let Some(((var, mark), rest)) = loops.split_first() else {
+            for stage in stages {
+                match tiles.iter().find(|t| t.stage == *stage) {
+                    None => self.set(*stage, None, false, env)?,
+                    Some(tile) => self.update(tile, env)?,
+                }
+            }
+            return Ok(());
+        };
+        for region in self.leaf_regions(*var, *mark, env)? {
+            let Some(region) = self.trimmed(region, *var, *mark, stages, tiles, env) else { continue };
+            self.open(*var, *mark, &region, env, &mut |apply, env| apply.accumulate(stages, tiles, rest, env))?;
+        }
+        Ok(())
+    }
+
+    /// A serial region without the iterations at its ends that add nothing, as at the borders of a padded image.
+    fn trimmed(
+        &mut self,
+        mut region: Region,
+        var: usize,
+        mark: Mark,
+        stages: &[usize],
+        tiles: &[Tile],
+        env: &Env,
+    ) -> Option<Region> {
+        let Some(count) = region.count.as_const().filter(|_| mark == Mark::Serial && stages.len() == tiles.len())
+        else {
+            return Some(region);
+        };
+        let mut idle = |at: i64| {
+            let env = self.enter(var, mark, &region, Bind::Const(at), env);
+            tiles.iter().all(|t| {
+                let elem = self.kernel.exprs.elem(t.reduction.body);
+                let identity = t.reduction.op.identity(elem).value();
+                self.known(t.reduction.body, &env) == Some(identity)
+            })
+        };
+        let (mut from, mut to) = (0, count);
+        while from < to && idle(from) {
+            from += 1;
+        }
+        while to > from && idle(to - 1) {
+            to -= 1;
+        }
+        region.base = region.base.offset(from * region.factor);
+        region.count = Extent::Const(to - from);
+        (to > from).then_some(region)
+    }
+
+    fn update(&mut self, tile: &Tile, env: &Env) -> Outcome {
+        let value = self.translate(tile.reduction.body, None, env)?;
+        let at = self.tile_address(tile, env, |_| false);
+        let combine = Some(tile.reduction.op);
+        self.stmts.push(Stmt::Set { target: tile.register, at, combine, value, stream: false });
+        Ok(())
+    }
+
+    /// Combines the accumulators of one point, then lanes, and stores what the stage makes of it.
+    fn complete(&mut self, tile: &Tile, env: &Env) -> Outcome {
+        let mut address = self.tile_address(tile, env, |d| d.reduced);
+        let mut lanes = None;
+        let mut offsets = vec![0];
+        for dim in tile.dims.iter().filter(|d| d.reduced) {
+            if dim.mark == Mark::Lanes {
+                let var = self.new_loop("lane".into(), Extent::Const(dim.extent), LoopKind::Lanes);
+                address = address.plus(&Affine::var(var), dim.stride);
+                lanes = Some(var);
+            } else {
+                let steps = |from: &i64| (0..dim.extent).map(move |i| from + i * dim.stride).collect::<Vec<_>>();
+                offsets = offsets.iter().flat_map(steps).collect();
+            }
+        }
+        let elem = self.kernel.exprs.elem(tile.reduction.body);
+        let mut parts: Vec<ExprId> = (offsets.iter())
+            .map(|offset| {
+                let at = vec![Subscript::Affine(address.clone().offset(*offset))];
+                self.out.exprs.intern(Expr::Load { buffer: tile.register, at, guard: None }, elem)
+            })
+            .collect();
+        while parts.len() > 1 {
+            let op = tile.reduction.op.binary();
+            let pair = |exprs: &mut crate::expr::Exprs, p: &[ExprId]| match p {
+                [a, b] => exprs.binary(op, *a, *b),
+                _ => p[0],
+            };
+            parts = parts.chunks(2).map(|p| pair(&mut self.out.exprs, p)).collect();
+        }
+        let axes: Vec<VarId> = lanes.into_iter().collect();
+        let total = self.out.exprs.reduce(tile.reduction.op, &axes, parts[0]);
+        let partial = matches!(tile.block, Some((_, false)));
+        self.set(tile.stage, Some(total), partial, env)
+    }
+
+    /// Stores a stage's value; `raw` stores the reduction itself, to go on with in a later block.
+    fn set(&mut self, stage: usize, reduced: Option<ExprId>, raw: bool, env: &Env) -> Outcome {
+        let value = match (raw, reduced) {
+            (true, Some(total)) => total,
+            _ => self.translate(self.kernel.stages[stage].value, reduced, env)?,
+        };
+        let stage = &self.kernel.stages[stage];
+        let at: Vec<Option<&Affine>> = stage.at.iter().map(Some).collect();
+        let at = self.flat(stage.target, &at, env)?;
+        let stream = self.schedule.streams.contains(&self.kernel.buffers[stage.target.index()].name);
+        self.stmts.push(Stmt::Set { target: stage.target, at, combine: None, value, stream });
+        Ok(())
+    }
+}

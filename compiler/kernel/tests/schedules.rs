@@ -1,0 +1,207 @@
+//! Schedules change how a kernel runs, never what it computes: the scheduled form is interpreted and compared with the
+//! nest, over sizes that cross every tile edge.
+
+use nnc_kernel::*;
+
+fn load(k: &mut Kernel, buffer: BufferId, at: &[VarId]) -> ExprId {
+    k.load(buffer, at.iter().map(|v| Subscript::from(*v)).collect())
+}
+
+fn store(k: &mut Kernel, name: &str, axes: &[VarId], value: ExprId) {
+    let dims: Vec<Extent> = axes.iter().map(|a| k.axes[a.index()].extent).collect();
+    let out = k.buffer(name, Role::Out, Elem::F32, &dims);
+    k.stage(out, axes.iter().map(|v| Affine::var(*v)).collect(), value);
+}
+
+/// C = relu(A B + bias), rows counted by an extent that may be known only when running.
+fn product(rows: Option<i64>, n: i64, depth: i64) -> Kernel {
+    let mut k = Kernel::new("product");
+    let m = match rows {
+        Some(m) => Extent::Const(m),
+        None => k.size("m", 1, Some(600)).into(),
+    };
+    let (i, j, p) = (k.axis("i", m), k.axis("j", n), k.axis("k", depth));
+    let a = k.buffer("A", Role::In, Elem::F32, &[m, depth.into()]);
+    let b = k.buffer("B", Role::Const, Elem::F32, &[depth.into(), n.into()]);
+    let bias = k.buffer("bias", Role::Const, Elem::F32, &[n.into()]);
+    let (x, w) = (load(&mut k, a, &[i, p]), load(&mut k, b, &[p, j]));
+    let xw = k.exprs.mul(x, w);
+    let sum = k.exprs.reduce(Combine::Sum, &[p], xw);
+    let bias = load(&mut k, bias, &[j]);
+    let y = k.exprs.add(sum, bias);
+    let zero = k.exprs.constant(Elem::F32, 0.0);
+    let y = k.exprs.binary(Binary::Max, zero, y);
+    store(&mut k, "C", &[i, j], y);
+    k
+}
+
+fn convolution(channels: i64, out: i64, h: i64, w: i64, taps: i64, stride: i64) -> Kernel {
+    let mut k = Kernel::new("convolution");
+    let (o, y, x) = (k.axis("o", out), k.axis("y", h), k.axis("x", w));
+    let (c, u, v) = (k.axis("c", channels), k.axis("u", taps), k.axis("v", taps));
+    let input = k.buffer("X", Role::In, Elem::F32, &[channels.into(), (h * stride).into(), (w * stride).into()]);
+    let weight = k.buffer("W", Role::Const, Elem::F32, &[out.into(), channels.into(), taps.into(), taps.into()]);
+    let tap = |a: VarId, t: VarId| Affine::var(a).times(stride) + Affine::var(t).offset(-(taps / 2));
+    let at = vec![Subscript::from(c), Subscript::from(tap(y, u)), Subscript::from(tap(x, v))];
+    let read = k.load_padded(input, at, Literal::of(Elem::F32, 0.0));
+    let w = load(&mut k, weight, &[o, c, u, v]);
+    let product = k.exprs.mul(read, w);
+    let sum = k.exprs.reduce(Combine::Sum, &[c, u, v], product);
+    store(&mut k, "Y", &[o, y, x], sum);
+    k
+}
+
+fn softmax(rows: i64, n: Extent, sizes: &[Size]) -> Kernel {
+    let mut k = Kernel::new("softmax");
+    k.sizes = sizes.to_vec();
+    let (r, c) = (k.axis("r", rows), k.axis("c", n));
+    let x = k.buffer("X", Role::In, Elem::F32, &[rows.into(), n]);
+    let m = k.buffer("m", Role::Temp, Elem::F32, &[rows.into()]);
+    let e = k.buffer("e", Role::Temp, Elem::F32, &[rows.into(), n]);
+    let s = k.buffer("s", Role::Temp, Elem::F32, &[rows.into()]);
+    let read = load(&mut k, x, &[r, c]);
+    let most = k.exprs.reduce(Combine::Max, &[c], read);
+    k.stage(m, vec![r.into()], most);
+    let most = load(&mut k, m, &[r]);
+    let shifted = k.exprs.sub(read, most);
+    let exp = k.exprs.unary(Unary::Exp, shifted);
+    k.stage(e, vec![r.into(), c.into()], exp);
+    let exp = load(&mut k, e, &[r, c]);
+    let total = k.exprs.reduce(Combine::Sum, &[c], exp);
+    let one = k.exprs.constant(Elem::F32, 1.0);
+    let inverse = k.exprs.div(one, total);
+    k.stage(s, vec![r.into()], inverse);
+    let inverse = load(&mut k, s, &[r]);
+    let y = k.exprs.mul(exp, inverse);
+    store(&mut k, "Y", &[r, c], y);
+    k
+}
+
+fn values(len: usize, seed: u64) -> Vec<f64> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((state >> 40) as f32 / (1u64 << 24) as f32 - 0.5) as f64
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Runs both levels on random inputs and returns the largest difference. Layouts of arguments are left alone.
+fn difference(kernel: &Kernel, schedule: &str, sizes: &[i64]) -> f64 {
+    let schedule: Schedule = schedule.parse().unwrap();
+    let applied = apply(kernel, &schedule, 16).unwrap_or_else(|e| panic!("{e}\n{schedule}"));
+    let extent = |e: &Extent| match e {
+        Extent::Const(n) => *n,
+        Extent::Size(s) => sizes[s.index()],
+    };
+    let len = |b: &Buffer| b.dims.iter().map(extent).product::<i64>() as usize;
+    let mut data: Vec<Vec<f64>> =
+        kernel.buffers.iter().enumerate().map(|(i, b)| values(len(b), i as u64 + 7)).collect();
+    let mut flat = data.clone();
+    flat.resize(applied.storage.len(), vec![]);
+    interpret::nest(kernel, sizes, &mut data).unwrap();
+    interpret::scheduled(&applied, sizes, &mut flat).unwrap_or_else(|e| panic!("{e}\n{schedule}\n{applied:#?}"));
+    let out = kernel.buffers.iter().position(|b| b.role == Role::Out).unwrap();
+    data[out]
+        .iter()
+        .zip(&flat[out])
+        .map(|(a, b)| if b.is_nan() { f64::INFINITY } else { (a - b).abs() })
+        .fold(0.0, f64::max)
+}
+
+fn check(kernel: &Kernel, schedule: &str, sizes: &[i64]) {
+    let worst = difference(kernel, schedule, sizes);
+    // Sums of at most a thousand products of magnitude at most 1/4, each rounded to f32.
+    assert!(worst < 1e-5, "{worst} with sizes {sizes:?}:\n{schedule}");
+}
+
+const TILE: &str = "split j 32 jo jt; split jt 16 jv l; split k 4 ko ki; nest jo io { C: ko ki* ii* jv* l@ }";
+
+#[test]
+fn products_in_register_tiles() {
+    for (m, n, depth) in [(37, 50, 19), (14, 32, 4), (1, 16, 1), (30, 70, 33)] {
+        for rows in ["split i even 14 io ii", "split i 14 io ii", "split i shift 14 io ii"] {
+            check(&product(Some(m), n, depth), &format!("{rows}; {TILE}"), &[]);
+        }
+    }
+}
+
+#[test]
+fn blocked_reduction_keeps_partial_results_in_the_target() {
+    let schedule = "split i 14 io ii; split j 32 jo jt; split jt 16 jv l; split k 32 kb kk; split kk 4 ko ki;\
+                    nest kb jo io { C: ko ki* ii* jv* l@ }";
+    for depth in [20, 32, 64, 70, 130] {
+        check(&product(Some(20), 37, depth), schedule, &[]);
+    }
+}
+
+#[test]
+fn rows_known_only_when_running() {
+    let kernel = product(None, 40, 20);
+    for m in [1, 2, 3, 7, 13, 14, 15, 28, 37, 300] {
+        check(&kernel, &format!("split i chain 14+8+4+2+1 io ii; {TILE}"), &[m]);
+    }
+}
+
+#[test]
+fn tasks_of_a_parallel_loop() {
+    let kernel = product(None, 40, 20);
+    for m in [1, 14, 37] {
+        check(&kernel, "split i chain 14+4+1 io ii; split j 16 jo l; nest io| jo { C: k ii* l@ }", &[m]);
+    }
+}
+
+#[test]
+fn padded_convolution_with_borders() {
+    let schedule = "split x 14 xo xi; split o 32 ob ot; split ot 16 ov l; border y 1 1; border xo 1 1;\
+                    nest ob y xo { Y: c u v! xi* ov* l@ }";
+    check(&convolution(5, 40, 13, 15, 3, 1), schedule, &[]);
+    check(&convolution(3, 20, 6, 29, 5, 2), &schedule.replace("border y 1 1", "border y 2 2"), &[]);
+    // Lanes along the image: what padding decides within a vector stays a guard.
+    check(
+        &convolution(4, 9, 7, 33, 3, 1),
+        "split x 16 xo l; split o even 7 ob oi; nest y ob { Y: c u! v! oi* xo* l@ }",
+        &[],
+    );
+}
+
+#[test]
+fn row_stages_share_registers_and_scratch() {
+    let schedule = "split c 64 co ct; split ct 16 cu l; register m s; layout e 1 local r;\
+                    nest r { m: co cu+ l@, e s: co cu+ l@, Y: co cu* l@ }";
+    for n in [1, 16, 64, 83, 100, 128, 147] {
+        check(&softmax(7, n.into(), &[]), schedule, &[]);
+    }
+    let two_rows = "split r 2 ro ri; split c 64 co ct; split ct 16 cu l; register m s; layout e 0 1 local ro;\
+                    nest ro { m: co ri* cu+ l@, e s: co ri* cu+ l@, Y: co ri* cu* l@ }";
+    check(&softmax(7, 100.into(), &[]), two_rows, &[]);
+}
+
+#[test]
+fn row_length_known_only_when_running() {
+    let size = Size { name: "n".into(), min: 1, max: Some(512) };
+    let kernel = softmax(5, SizeId(0).into(), &[size]);
+    let schedule = "split c chain 64+16+mask co ct; split ct 16 cu l; register m s; layout e 1 local r;\
+                    nest r { m: co cu+ l@, e s: co cu+ l@, Y: co cu* l@ }";
+    for n in [1, 7, 16, 32, 64, 83, 100, 511] {
+        check(&kernel, schedule, &[n]);
+    }
+}
+
+#[test]
+fn a_staged_copy_transposes() {
+    let mut k = product(Some(20), 50, 24);
+    k.name = "staged".into();
+    let schedule = "stage A as P; split i 14 io ii; split j 16 jo l; layout P 1 0;\
+                    nest P: i k, jo io { C: k ii* l@ }";
+    check(&k, schedule, &[]);
+}
+
+#[test]
+fn illegal_schedules_are_refused() {
+    let refuse = |text: &str| apply(&product(Some(20), 37, 70), &text.parse().unwrap(), 16).unwrap_err().to_string();
+    assert_eq!(refuse("nest q { C: i j k }"), "no variable `q`");
+    assert_eq!(refuse("nest i { D: j k }"), "no stage computes `D`");
+    assert_eq!(refuse("nest C: k i j"), "a loop inside the reduction over `k` is neither reduced nor unrolled");
+    assert_eq!(refuse("layout B 7; nest C: i j k"), "`B` has no dim 7");
+}
