@@ -12,6 +12,7 @@ pub mod interpret;
 pub mod nest;
 pub mod schedule;
 pub mod scheduled;
+pub mod text;
 
 pub use affine::{Affine, BufferId, ExprId, Extent, SizeId, Term, VarId};
 pub use apply::apply;

@@ -205,3 +205,10 @@ fn illegal_schedules_are_refused() {
     assert_eq!(refuse("nest C: k i j"), "a loop inside the reduction over `k` is neither reduced nor unrolled");
     assert_eq!(refuse("layout B 7; nest C: i j k"), "`B` has no dim 7");
 }
+
+#[test]
+fn text_of_both_levels() {
+    let kernel = product(None, 40, 20);
+    let schedule = "split i chain 4+1 io ii; split j 16 jo l; nest jo { C: io k ii* l@ }".parse().unwrap();
+    insta::assert_snapshot!(format!("{kernel}\n{}", apply(&kernel, &schedule, 16).unwrap()));
+}

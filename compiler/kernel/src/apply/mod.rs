@@ -11,7 +11,7 @@ mod translate;
 
 use crate::affine::{Affine, BufferId, Extent, SizeId, VarId};
 use crate::expr::{Expr, Exprs};
-use crate::nest::{Buffer, Kernel, Role, Stage};
+use crate::nest::{Buffer, Kernel, Role, Stage, unique};
 use crate::schedule::{Loop, Mark, Nest, Policy, Schedule, ScheduleError, error};
 use crate::scheduled::{LoopKind, LoopVar, Place, Scheduled, SizeInfo, SizeValue, Stmt, Storage};
 use address::PhysicalLayout;
@@ -308,6 +308,7 @@ impl<'a> Apply<'a> {
     }
 
     fn new_loop(&mut self, name: String, extent: Extent, kind: LoopKind) -> VarId {
+        let name = unique(name, |n| self.out.loops.iter().any(|l| l.name == n));
         self.out.loops.push(LoopVar { name, extent, kind });
         VarId(self.out.loops.len() as u32 - 1)
     }
