@@ -1,0 +1,34 @@
+//! Whole numbers that depend on the sizes of one call: dims, buffer lengths, trip counts, guards.
+
+/// An expression over the symbols of an entry (its dims that the caller chooses), evaluated once per new sizes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Formula {
+    Const(i64),
+    /// Index into the entry's symbols.
+    Symbol(usize),
+    Add(Vec<Formula>),
+    Mul(Vec<Formula>),
+    /// `floor(a / b)`, `b` positive.
+    Floor(Box<Formula>, Box<Formula>),
+    /// `a - b * floor(a / b)`, `b` positive.
+    Rem(Box<Formula>, Box<Formula>),
+    Min(Box<Formula>, Box<Formula>),
+    Max(Box<Formula>, Box<Formula>),
+}
+
+impl Formula {
+    /// The value, or `None` on overflow and division by zero.
+    pub fn evaluate(&self, symbols: &[i64]) -> Option<i64> {
+        let pair = |a: &Formula, b: &Formula| Some((a.evaluate(symbols)?, b.evaluate(symbols)?));
+        match self {
+            Formula::Const(n) => Some(*n),
+            Formula::Symbol(s) => symbols.get(*s).copied(),
+            Formula::Add(parts) => parts.iter().try_fold(0i64, |sum, p| sum.checked_add(p.evaluate(symbols)?)),
+            Formula::Mul(parts) => parts.iter().try_fold(1i64, |product, p| product.checked_mul(p.evaluate(symbols)?)),
+            Formula::Floor(a, b) => pair(a, b).and_then(|(a, b)| a.checked_div_euclid(b)),
+            Formula::Rem(a, b) => pair(a, b).and_then(|(a, b)| a.checked_rem_euclid(b)),
+            Formula::Min(a, b) => pair(a, b).map(|(a, b)| a.min(b)),
+            Formula::Max(a, b) => pair(a, b).map(|(a, b)| a.max(b)),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A plan: what compiling yields and the engine runs. Plain data, but for the code itself.
+
+use crate::formula::Formula;
+use std::sync::Arc;
+use tensor::Elem;
+
+/// Compiled code of one kernel. The table holds, in 8-byte slots: a pointer to the error word, a pointer for each
+/// buffer, each size, a pointer to scratch memory of the thread. The call runs tasks from `begin` to `end`.
+pub type KernelFn = unsafe extern "C" fn(table: *const u64, begin: i64, end: i64);
+
+/// Keeps the memory that holds code.
+pub trait Code: Send + Sync {}
+
+impl<T: Send + Sync> Code for T {}
+
+/// An input or a result of an entry.
+#[derive(Clone, Debug)]
+pub struct Port {
+    pub name: String,
+    pub elem: Elem,
+    pub dims: Vec<Formula>,
+}
+
+/// Where a buffer's memory comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Input(usize),
+    Output(usize),
+    /// Index into the program's constants.
+    Constant(usize),
+    /// Planned memory, needed from one step to another, both included.
+    Arena {
+        first: usize,
+        last: usize,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct PlanBuffer {
+    pub place: Place,
+    pub bytes: Formula,
+}
+
+/// One kernel launch.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// For reports: what runs here.
+    pub name: String,
+    pub kernel: usize,
+    /// Indices into the entry's buffers, in the kernel's order.
+    pub buffers: Vec<usize>,
+    pub sizes: Vec<Formula>,
+    pub tasks: Formula,
+    /// Estimated nanoseconds on one thread; short steps are not shared between threads.
+    pub cost: Formula,
+    /// Bytes of scratch for each thread.
+    pub scratch: usize,
+}
+
+/// A condition on sizes, checked before anything runs.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    pub condition: Condition,
+    /// As in the source, with its place: shown when the condition fails.
+    pub text: String,
+}
+
+#[derive(Clone, Debug)]
+pub enum Condition {
+    Equal(Formula, Formula),
+    AtMost(Formula, Formula),
+}
+
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub name: String,
+    /// Names of the dims that the caller's inputs choose, each at least 1.
+    pub symbols: Vec<String>,
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+    pub guards: Vec<Guard>,
+    pub buffers: Vec<PlanBuffer>,
+    pub steps: Vec<Step>,
+}
+
+/// A weight or other constant, in the layout that kernels read.
+#[derive(Clone)]
+pub struct Constant {
+    pub name: String,
+    pub data: Arc<AlignedBytes>,
+}
+
+/// Everything needed to run; shared by sessions.
+pub struct Program {
+    pub entries: Vec<Entry>,
+    pub kernels: Vec<KernelFn>,
+    pub constants: Vec<Constant>,
+    /// Dropped last, with the kernels' memory.
+    pub code: Box<dyn Code>,
+}
+
+/// Bytes at a 64-byte boundary, with a vector's worth of room after the end.
+pub struct AlignedBytes {
+    words: Vec<Line>,
+    len: usize,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+impl AlignedBytes {
+    pub fn zeroed(len: usize) -> AlignedBytes {
+        AlignedBytes { words: vec![Line([0; 64]); len.div_ceil(64) + 1], len }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn as_ptr(&self) -> *const u8 {
+        self.words.as_ptr().cast()
+    }
+
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.words.as_mut_ptr().cast()
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `words` owns at least `len` initialised bytes.
+        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len) }
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let len = self.len;
+        // SAFETY: as above, and the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), len) }
+    }
+}

@@ -1,0 +1,357 @@
+//! A session: the memory of one caller, and calls of entries.
+//!
+//! Sizes come from the shapes of the inputs. A call with the sizes of the one before touches no allocator: argument
+//! tables are ready, only the pointers to inputs and outputs are put in.
+
+use crate::formula::Formula;
+use crate::plan::{AlignedBytes, Condition, Entry, KernelFn, Place, Port, Program};
+use crate::pool::{Job, Pool};
+use std::sync::Arc;
+use tensor::Elem;
+
+/// Below this estimate a step stays on one thread: waking and joining costs about as much.
+const SHARE_NS: i64 = 4_000;
+
+/// Why a call was refused or failed. Nothing has been written to outputs unless the error says so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    #[error("no entry `{0}`; this program has {1}")]
+    NoEntry(String, String),
+    #[error("`{entry}` takes {expected} inputs, got {got}")]
+    InputCount { entry: String, expected: usize, got: usize },
+    #[error("`{entry}` gives {expected} outputs, got room for {got}")]
+    OutputCount { entry: String, expected: usize, got: usize },
+    #[error("input `{name}` must be {expected}, got {got}")]
+    Input { name: String, expected: String, got: String },
+    #[error("output `{name}` must have room for {expected}, got {got}")]
+    Output { name: String, expected: String, got: String },
+    #[error("{0}")]
+    Guard(String),
+    #[error("sizes {0} are too large for this machine's integers")]
+    Overflow(String),
+    #[error("an index read from data is out of range in `{entry}`; the outputs are not valid")]
+    Index { entry: String },
+}
+
+/// A tensor of the caller, row-major.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub elem: Elem,
+    pub shape: &'a [usize],
+    pub bytes: &'a [u8],
+}
+
+/// Room for a result.
+pub struct ViewMut<'a> {
+    pub elem: Elem,
+    pub shape: &'a [usize],
+    pub bytes: &'a mut [u8],
+}
+
+pub struct Session {
+    program: Arc<Program>,
+    pool: Pool,
+    arena: AlignedBytes,
+    scratch: Vec<AlignedBytes>,
+    bound: Vec<Option<Bound>>,
+    error: Box<i64>,
+}
+
+/// An entry with its sizes filled in.
+struct Bound {
+    symbols: Vec<i64>,
+    outputs: Vec<Vec<usize>>,
+    steps: Vec<BoundStep>,
+    /// Slots that hold a pointer to an input or output: (step, slot, place).
+    patches: Vec<(usize, usize, Place)>,
+    /// Address of the arena and of scratch when the tables were filled.
+    arena: usize,
+    peak: usize,
+}
+
+struct BoundStep {
+    kernel: KernelFn,
+    /// One table for each thread.
+    tables: Vec<Vec<u64>>,
+    tasks: i64,
+    chunk: i64,
+}
+
+struct Launch<'a> {
+    kernel: KernelFn,
+    tables: &'a [Vec<u64>],
+}
+
+impl Job for Launch<'_> {
+    fn run(&self, thread: usize, begin: i64, end: i64) {
+        // SAFETY: the tables hold pointers to live buffers of the sizes the kernel was compiled for (`bind`).
+        unsafe { (self.kernel)(self.tables[thread].as_ptr(), begin, end) }
+    }
+}
+
+impl Session {
+    /// A session that runs on `threads` threads, its caller's among them.
+    pub fn new(program: Arc<Program>, threads: usize) -> Session {
+        let bound = program.entries.iter().map(|_| None).collect();
+        let arena = AlignedBytes::zeroed(0);
+        Session { program, pool: Pool::new(threads), arena, scratch: vec![], bound, error: Box::new(0) }
+    }
+
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    pub fn entry_index(&self, name: &str) -> Result<usize, CallError> {
+        let entries = &self.program.entries;
+        entries.iter().position(|e| e.name == name).ok_or_else(|| {
+            let names: Vec<String> = entries.iter().map(|e| format!("`{}`", e.name)).collect();
+            CallError::NoEntry(name.into(), names.join(", "))
+        })
+    }
+
+    /// Shapes of the results for these inputs, after all checks.
+    pub fn output_shapes(&mut self, entry: usize, inputs: &[View]) -> Result<Vec<Vec<usize>>, CallError> {
+        self.prepare(entry, inputs)?;
+        Ok(self.bound[entry].as_ref().expect("prepared").outputs.clone())
+    }
+
+    /// Bytes of planned memory that the last sizes of an entry need.
+    pub fn peak_bytes(&self, entry: usize) -> usize {
+        self.bound[entry].as_ref().map_or(0, |b| b.peak)
+    }
+
+    /// Runs an entry. Outputs have the shapes of [`Session::output_shapes`].
+    pub fn call(&mut self, entry: usize, inputs: &[View], outputs: &mut [ViewMut]) -> Result<(), CallError> {
+        self.prepare(entry, inputs)?;
+        let plan = &self.program.entries[entry];
+        let bound = self.bound[entry].as_mut().expect("prepared");
+        check_outputs(plan, bound, outputs)?;
+        for (step, slot, place) in &bound.patches {
+            let pointer = match place {
+                Place::Input(i) => inputs[*i].bytes.as_ptr() as u64,
+                Place::Output(i) => outputs[*i].bytes.as_mut_ptr() as u64,
+                Place::Constant(_) | Place::Arena { .. } => continue,
+            };
+            bound.steps[*step].tables.iter_mut().for_each(|table| table[*slot] = pointer);
+        }
+        *self.error = 0;
+        for step in &bound.steps {
+            let launch = Launch { kernel: step.kernel, tables: &step.tables };
+            self.pool.run(&launch, step.tasks, step.chunk);
+        }
+        // SAFETY: kernels write the word through a pointer kept in their tables.
+        match unsafe { std::ptr::read_volatile(&*self.error) } {
+            0 => Ok(()),
+            _ => Err(CallError::Index { entry: plan.name.clone() }),
+        }
+    }
+
+    /// Times each step of an entry once, after a call has bound it: name and nanoseconds.
+    pub fn profile(&mut self, entry: usize) -> Vec<(String, u64)> {
+        let plan = &self.program.entries[entry];
+        let Some(bound) = &self.bound[entry] else { return vec![] };
+        let time = |step: &BoundStep, pool: &mut Pool| {
+            let start = std::time::Instant::now();
+            pool.run(&Launch { kernel: step.kernel, tables: &step.tables }, step.tasks, step.chunk);
+            start.elapsed().as_nanos() as u64
+        };
+        plan.steps.iter().zip(&bound.steps).map(|(s, b)| (s.name.clone(), time(b, &mut self.pool))).collect()
+    }
+
+    fn prepare(&mut self, entry: usize, inputs: &[View]) -> Result<(), CallError> {
+        let program = self.program.clone();
+        let plan = &program.entries[entry];
+        if inputs.len() != plan.inputs.len() {
+            let (expected, got) = (plan.inputs.len(), inputs.len());
+            return Err(CallError::InputCount { entry: plan.name.clone(), expected, got });
+        }
+        if let Some(bound) = &self.bound[entry]
+            && bound.arena == self.arena.as_ptr() as usize
+            && plan.inputs.iter().zip(inputs).all(|(port, view)| fits(port, view, &bound.symbols))
+        {
+            return Ok(());
+        }
+        let symbols = solve(plan, inputs)?;
+        self.bind(entry, plan, symbols)
+    }
+
+    fn bind(&mut self, entry: usize, plan: &Entry, symbols: Vec<i64>) -> Result<(), CallError> {
+        let overflow = || CallError::Overflow(named(plan, &symbols));
+        let value = |f: &Formula| f.evaluate(&symbols).ok_or_else(overflow);
+        check_guards(plan, &symbols)?;
+        let mut bytes = vec![];
+        for buffer in &plan.buffers {
+            bytes.push(usize::try_from(value(&buffer.bytes)?).map_err(|_| overflow())?);
+        }
+        let (offsets, peak) = place(plan, &bytes);
+        if peak > self.arena.len() {
+            self.arena = AlignedBytes::zeroed(peak);
+        }
+        let threads = self.pool.threads();
+        let scratch = plan.steps.iter().map(|s| s.scratch).max().unwrap_or(0);
+        if self.scratch.first().is_none_or(|s| s.len() < scratch) {
+            self.scratch = (0..threads).map(|_| AlignedBytes::zeroed(scratch)).collect();
+            // Tables of other entries point to the old memory.
+            self.bound.iter_mut().for_each(|b| *b = None);
+        }
+        let arena = self.arena.as_mut_ptr();
+        let mut steps = vec![];
+        let mut patches = vec![];
+        for (index, step) in plan.steps.iter().enumerate() {
+            let mut table = vec![&raw mut *self.error as u64];
+            for buffer in &step.buffers {
+                table.push(match &plan.buffers[*buffer].place {
+                    Place::Constant(c) => self.program.constants[*c].data.as_ptr() as u64,
+                    Place::Arena { .. } => arena as u64 + offsets[*buffer] as u64,
+                    place => {
+                        patches.push((index, table.len(), place.clone()));
+                        0
+                    }
+                });
+            }
+            for size in &step.sizes {
+                table.push(value(size)? as u64);
+            }
+            let with_scratch = |s: &mut AlignedBytes| table.iter().copied().chain([s.as_mut_ptr() as u64]).collect();
+            let tables: Vec<Vec<u64>> = self.scratch.iter_mut().map(with_scratch).collect();
+            let (tasks, cost) = (value(&step.tasks)?, value(&step.cost)?);
+            let chunk = if cost < SHARE_NS { tasks.max(1) } else { chunk(tasks, threads as i64) };
+            steps.push(BoundStep { kernel: self.program.kernels[step.kernel], tables, tasks, chunk });
+        }
+        let mut outputs = vec![];
+        for port in &plan.outputs {
+            let shape = port.dims.iter().map(|d| Ok(value(d)? as usize)).collect::<Result<Vec<_>, CallError>>()?;
+            outputs.push(shape);
+        }
+        self.bound[entry] = Some(Bound { symbols, outputs, steps, patches, arena: arena as usize, peak });
+        Ok(())
+    }
+}
+
+/// Enough chunks that a late thread costs little, few enough that claiming does not.
+fn chunk(tasks: i64, threads: i64) -> i64 {
+    (tasks / (threads * 4)).max(1)
+}
+
+/// Offsets in the arena by liveness: largest buffers first, each at the lowest place free for its whole life.
+fn place(plan: &Entry, bytes: &[usize]) -> (Vec<usize>, usize) {
+    let life = |i: usize| match plan.buffers[i].place {
+        Place::Arena { first, last } => Some((first, last)),
+        _ => None,
+    };
+    let mut order: Vec<usize> = (0..bytes.len()).filter(|i| life(*i).is_some()).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(bytes[*i]));
+    let mut offsets = vec![0; bytes.len()];
+    let mut placed: Vec<usize> = vec![];
+    let mut peak = 0;
+    for i in order {
+        let (first, last) = life(i).expect("filtered");
+        // A line of room after each buffer: vector loads may read past an end.
+        let room = bytes[i].next_multiple_of(64) + 64;
+        let mut taken: Vec<(usize, usize)> = (placed.iter())
+            .filter(|p| life(**p).is_some_and(|(f, l)| f <= last && first <= l))
+            .map(|p| (offsets[*p], offsets[*p] + bytes[*p].next_multiple_of(64) + 64))
+            .collect();
+        taken.sort();
+        let mut at = 0;
+        for (from, to) in taken {
+            if from >= at + room {
+                break;
+            }
+            at = at.max(to);
+        }
+        offsets[i] = at;
+        peak = peak.max(at + room);
+        placed.push(i);
+    }
+    (offsets, peak)
+}
+
+fn fits(port: &Port, view: &View, symbols: &[i64]) -> bool {
+    let same = |(dim, n): (&Formula, &usize)| match dim {
+        Formula::Const(c) => *c == *n as i64,
+        Formula::Symbol(s) => symbols[*s] == *n as i64,
+        dim => dim.evaluate(symbols) == Some(*n as i64),
+    };
+    port.elem == view.elem && port.dims.len() == view.shape.len() && port.dims.iter().zip(view.shape).all(same)
+}
+
+/// The symbols' values from the shapes of the inputs.
+fn solve(plan: &Entry, inputs: &[View]) -> Result<Vec<i64>, CallError> {
+    let mut symbols: Vec<Option<i64>> = vec![None; plan.symbols.len()];
+    for (port, view) in plan.inputs.iter().zip(inputs) {
+        let len = view.shape.iter().try_fold(view.elem.size(), |n, d| n.checked_mul(*d));
+        if port.elem != view.elem || port.dims.len() != view.shape.len() || len != Some(view.bytes.len()) {
+            return Err(mismatch(plan, port, view));
+        }
+        for (dim, n) in port.dims.iter().zip(view.shape) {
+            if let Formula::Symbol(s) = dim
+                && symbols[*s].is_none()
+            {
+                symbols[*s] = Some(*n as i64);
+            }
+        }
+    }
+    let known: Vec<i64> = symbols.iter().map(|s| s.unwrap_or(0)).collect();
+    let wrong = plan.inputs.iter().zip(inputs).find(|(port, view)| !fits(port, view, &known));
+    if let Some((port, view)) = wrong {
+        return Err(mismatch(plan, port, view));
+    }
+    match known.iter().position(|n| *n < 1) {
+        Some(s) => Err(CallError::Guard(format!("`{}` needs {} >= 1, got 0", plan.name, plan.symbols[s]))),
+        None => Ok(known),
+    }
+}
+
+fn check_guards(plan: &Entry, symbols: &[i64]) -> Result<(), CallError> {
+    for guard in &plan.guards {
+        let holds = match &guard.condition {
+            Condition::Equal(a, b) => a.evaluate(symbols) == b.evaluate(symbols),
+            Condition::AtMost(a, b) => a.evaluate(symbols) <= b.evaluate(symbols),
+        };
+        if !holds {
+            return Err(CallError::Guard(format!("{}, got {}", guard.text, named(plan, symbols))));
+        }
+    }
+    Ok(())
+}
+
+fn check_outputs(plan: &Entry, bound: &Bound, outputs: &[ViewMut]) -> Result<(), CallError> {
+    if outputs.len() != plan.outputs.len() {
+        let (expected, got) = (plan.outputs.len(), outputs.len());
+        return Err(CallError::OutputCount { entry: plan.name.clone(), expected, got });
+    }
+    for ((port, shape), view) in plan.outputs.iter().zip(&bound.outputs).zip(outputs) {
+        let len = shape.iter().product::<usize>() * port.elem.size();
+        if port.elem != view.elem || shape != view.shape || len != view.bytes.len() {
+            let (expected, got) = (concrete(port.elem, shape), concrete(view.elem, view.shape));
+            return Err(CallError::Output { name: port.name.clone(), expected, got });
+        }
+    }
+    Ok(())
+}
+
+fn mismatch(plan: &Entry, port: &Port, view: &View) -> CallError {
+    let dim = |d: &Formula| match d {
+        Formula::Const(n) => n.to_string(),
+        Formula::Symbol(s) => plan.symbols[*s].clone(),
+        _ => "_".into(),
+    };
+    let dims: Vec<String> = port.dims.iter().map(dim).collect();
+    let expected = format!("{}[{}]", port.elem, dims.join(", "));
+    CallError::Input { name: port.name.clone(), expected, got: concrete(view.elem, view.shape) }
+}
+
+fn concrete(elem: Elem, shape: &[usize]) -> String {
+    let dims: Vec<String> = shape.iter().map(usize::to_string).collect();
+    format!("{elem}[{}]", dims.join(", "))
+}
+
+fn named(plan: &Entry, symbols: &[i64]) -> String {
+    let each: Vec<String> = plan.symbols.iter().zip(symbols).map(|(n, v)| format!("{n} = {v}")).collect();
+    each.join(", ")
+}
