@@ -7,6 +7,13 @@ use crate::expr::{Combine, Expr, Subscript};
 use crate::schedule::{Mark, ScheduleError, error};
 use crate::scheduled::{LoopKind, Stmt};
 
+impl TileDim {
+    /// The reduction runs over the lanes of a vector, which are combined at the end.
+    fn across_lanes(&self) -> bool {
+        self.reduced && self.mark == Mark::Lanes
+    }
+}
+
 type Loops = [(usize, Mark)];
 type Outcome = Result<(), ScheduleError>;
 
@@ -77,7 +84,7 @@ impl Apply<'_> {
             tiles.push(self.tile(stage, reduction, loops, env)?);
         }
         for tile in &tiles {
-            let own: Vec<_> = tile.dims.iter().map(|d| (d.var, d.mark)).collect();
+            let own: Vec<_> = tile.dims.iter().filter(|d| !d.across_lanes()).map(|d| (d.var, d.mark)).collect();
             self.points(&own, env, &mut |apply, env| apply.start(tile, env))?;
         }
         self.accumulate(stages, &tiles, loops, env)?;
@@ -154,7 +161,7 @@ impl Apply<'_> {
     }
 
     fn start(&mut self, tile: &Tile, env: &Env) -> Outcome {
-        let at = self.tile_address(tile, env, |_| false);
+        let mut at = self.tile_address(tile, env, TileDim::across_lanes);
         let value = match tile.block {
             Some((false, _)) => self.read_target(tile.stage, env)?,
             _ => {
@@ -162,7 +169,17 @@ impl Apply<'_> {
                 self.out.exprs.literal(tile.reduction.op.identity(elem))
             }
         };
-        self.stmts.push(Stmt::Set { target: tile.register, at, combine: None, value, stream: false });
+        // Every lane gets a value, those that no element reaches too.
+        let lanes = tile.dims.iter().find(|d| d.across_lanes()).map(|dim| {
+            let var = self.new_loop("lane".into(), Extent::Const(dim.extent), LoopKind::Lanes);
+            at = at.clone().plus(&Affine::var(var), dim.stride);
+            var
+        });
+        let set = Stmt::Set { target: tile.register, at, combine: None, value, stream: false };
+        self.stmts.push(match lanes {
+            Some(var) => Stmt::Loop { var, body: vec![set] },
+            None => set,
+        });
         Ok(())
     }
 
@@ -240,7 +257,7 @@ impl Apply<'_> {
         let mut lanes = None;
         let mut offsets = vec![0];
         for dim in tile.dims.iter().filter(|d| d.reduced) {
-            if dim.mark == Mark::Lanes {
+            if dim.across_lanes() {
                 let var = self.new_loop("lane".into(), Extent::Const(dim.extent), LoopKind::Lanes);
                 address = address.plus(&Affine::var(var), dim.stride);
                 lanes = Some(var);

@@ -281,7 +281,8 @@ impl<'a> Apply<'a> {
         env: &Env,
         body: &mut dyn FnMut(&mut Self, &Env) -> Result<(), ScheduleError>,
     ) -> Result<(), ScheduleError> {
-        let single = region.count == Extent::Const(1);
+        // Vectors stay vectors, however short: their other lanes must not count.
+        let single = region.count == Extent::Const(1) && mark != Mark::Lanes;
         if mark.unrolled() && region.count.as_const().is_none() {
             return error(format!("`{}` is unrolled, but its extent is known only when running", self.vars[var].name));
         }

@@ -1,0 +1,161 @@
+//! Scheduled kernels as machine code, as vector IR interpreted, and as the schedule's interpreter sees them.
+
+use cpu::{CodeMemory, Isa, lower, vir, x86};
+use kernel::scheduled::Place;
+use kernel::*;
+
+#[path = "../../kernel/tests/kernels/mod.rs"]
+mod kernels;
+
+use kernels::*;
+
+/// Argument table with owned buffers of f32.
+struct Arguments {
+    error: Box<i64>,
+    buffers: Vec<Vec<f32>>,
+    scratch: Vec<u64>,
+    sizes: Vec<i64>,
+}
+
+impl Arguments {
+    fn new(kernel: &Scheduled, data: &[Vec<f64>], sizes: &[i64]) -> Arguments {
+        let arguments = kernel.storage.iter().zip(data).filter(|(s, _)| s.place == Place::Argument);
+        let buffers = arguments.map(|(_, d)| d.iter().map(|x| *x as f32).collect()).collect();
+        let scratch = vec![0; kernel.scratch / 8 + 8];
+        Arguments { error: Box::new(0), buffers, scratch, sizes: sizes.to_vec() }
+    }
+
+    fn table(&mut self) -> Vec<u64> {
+        let mut table = vec![&raw mut *self.error as u64];
+        table.extend(self.buffers.iter_mut().map(|b| b.as_mut_ptr() as u64));
+        table.extend(self.sizes.iter().map(|s| *s as u64));
+        table.push((self.scratch.as_mut_ptr() as u64).next_multiple_of(64));
+        table
+    }
+}
+
+/// Runs a kernel every way there is; machine code and interpreted vector IR must agree bit for bit, and both with the
+/// schedule's interpreter but for the order in which lanes are added.
+fn check(kernel: &Kernel, schedule: &str, sizes: &[i64]) {
+    for isa in [Isa::Avx512, Isa::Avx2] {
+        if isa > Isa::host() {
+            eprintln!("skipped: this machine has no {isa}");
+            continue;
+        }
+        let lanes = isa.lanes() as i64;
+        let text = schedule.replace("LANES", &lanes.to_string());
+        let applied = apply(kernel, &text.parse().unwrap(), lanes).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let function = lower::lower(&applied).unwrap_or_else(|e| panic!("{e}\n{applied}"));
+        assert_eq!(function.verify(), Ok(()), "{applied}\n{function}");
+        let (code, _) = x86::emit(&function, isa).unwrap();
+        let memory = CodeMemory::new(&code).unwrap();
+        let call: extern "C" fn(*const u64, i64, i64) = unsafe { std::mem::transmute(memory.as_ptr()) };
+
+        let extent = |e: &Extent| match e {
+            Extent::Const(n) => *n,
+            Extent::Size(s) => sizes[s.index()],
+        };
+        // A layout may round an extent up.
+        let len = |(b, s): (&Buffer, &scheduled::Storage)| {
+            s.len.unwrap_or(0).max(b.dims.iter().map(extent).product::<i64>()) as usize
+        };
+        let lens = kernel.buffers.iter().zip(&applied.storage).map(len);
+        let data: Vec<Vec<f64>> = lens.enumerate().map(|(i, n)| values(n, i as u64 + 7)).collect();
+        let mut expected = data.clone();
+        expected.resize(applied.storage.len(), vec![]);
+        interpret::scheduled(&applied, sizes, &mut expected).unwrap_or_else(|e| panic!("{e}\n{applied}"));
+        let mut padded = data;
+        padded.resize(applied.storage.len(), vec![]);
+        let (mut native, mut interpreted) =
+            (Arguments::new(&applied, &padded, sizes), Arguments::new(&applied, &padded, sizes));
+        let tasks = applied.tasks.evaluate(&|_| 0, &|s| applied.sizes(sizes, 0, 0)[s.index()]);
+        // In two calls, so that a parallel loop starts in the middle.
+        for (begin, end) in [(0, tasks / 2), (tasks / 2, tasks)] {
+            call(native.table().as_ptr(), begin, end);
+            unsafe { vir::interpret::run(&function, interpreted.table().as_ptr(), begin, end) };
+        }
+        assert_eq!(*native.error, 0);
+        let out = kernel.buffers.iter().position(|b| b.role == Role::Out).unwrap();
+        let slot = kernel.buffers[..out].iter().filter(|b| b.role != Role::Temp).count();
+        for (i, (n, v)) in native.buffers[slot].iter().zip(&interpreted.buffers[slot]).enumerate() {
+            assert!(
+                n.to_bits() == v.to_bits(),
+                "{isa} at {i}: machine {n}, interpreted {v}\n{text}\n{applied}\n{function}"
+            );
+            let e = expected[out][i];
+            assert!((*n as f64 - e).abs() < 1e-5, "{isa} at {i}: machine {n}, schedule {e}\n{text}\n{applied}");
+        }
+    }
+}
+
+const TILE: &str = "split j 32 jo jt; split jt LANES jv l; split k 4 ko ki; nest jo io { C: ko ki* ii* jv* l@ }";
+
+#[test]
+fn products() {
+    for (m, n, depth) in [(37, 50, 19), (14, 32, 4), (1, 16, 1), (30, 70, 33), (5, 3, 2)] {
+        check(&product(Some(m), n, depth), &format!("split i even 6 io ii; {TILE}"), &[]);
+        check(&product(Some(m), n, depth), &format!("split i shift 6 io ii; {TILE}"), &[]);
+    }
+}
+
+#[test]
+fn products_in_blocks_of_the_reduction() {
+    let schedule = "split i 6 io ii; split j 32 jo jt; split jt LANES jv l; split k 32 kb kk; split kk 4 ko ki;\
+                    nest kb jo io { C: ko ki* ii* jv* l@ }";
+    for depth in [20, 32, 64, 70, 130] {
+        check(&product(Some(20), 37, depth), schedule, &[]);
+    }
+}
+
+#[test]
+fn products_with_rows_known_when_running() {
+    let kernel = product(None, 40, 20);
+    for m in [1, 2, 3, 7, 13, 14, 15, 28, 37, 300] {
+        check(&kernel, &format!("split i chain 6+4+2+1 io ii; {TILE}"), &[m]);
+        check(&kernel, "split i chain 6+4+1 io ii; split j LANES jo l; nest io| jo { C: k ii* l@ }", &[m]);
+    }
+}
+
+#[test]
+fn convolutions() {
+    let schedule = "split x 7 xo xi; split o LANES ob l; border y 1 1; border xo 1 1;\
+                    layout W 0/LANES 1 2 3 0%LANES; layout Y 0/LANES 1 2 0%LANES; nest ob y xo { Y: c u v! xi* l@ }";
+    check(&convolution(5, 40, 13, 15, 3, 1), schedule, &[]);
+    check(&convolution(3, 20, 6, 29, 5, 2), &schedule.replace("border y 1 1", "border y 2 2"), &[]);
+    let along = "split x LANES xo l; split o even 7 ob oi; nest y ob { Y: c u! v! oi* xo* l@ }";
+    check(&convolution(4, 9, 7, 33, 3, 1), along, &[]);
+    // Nothing decided when compiling: every tap is guarded while running.
+    check(&convolution(4, 9, 7, 33, 3, 1), "split x LANES xo l; nest y o { Y: xo c u v l@ }", &[]);
+}
+
+#[test]
+fn rows() {
+    let schedule = "split c 64 co ct; split ct LANES cu l; register m s; layout e 1 local r;\
+                    nest r| { m: co cu+ l@, e s: co cu+ l@, Y: co cu* l@ }";
+    for n in [1, 16, 64, 83, 100, 128, 147] {
+        check(&softmax(7, n.into(), &[]), schedule, &[]);
+    }
+    let size = Size { name: "n".into(), min: 1, max: Some(512) };
+    let kernel = softmax(5, SizeId(0).into(), &[size]);
+    let chain = schedule.replace("split c 64", "split c chain 64+LANES+mask");
+    for n in [1, 7, 16, 32, 64, 83, 100, 511] {
+        check(&kernel, &chain, &[n]);
+    }
+}
+
+#[test]
+fn staged_copies() {
+    let schedule = "stage A as P; split i 7 io ii; split j LANES jo l; split k LANES kq kl; layout P 1 0;\
+                    nest P: k i, jo io { C: k ii* l@ }";
+    check(&product(Some(20), 50, 24), schedule, &[]);
+}
+
+#[test]
+fn a_tile_that_fits_does_not_spill() {
+    let kernel = product(Some(28), 64, 64);
+    let schedule = "split i even 14 io ii; split j 32 jo jt; split jt 16 jv l; split k 4 ko ki; layout B 1/32 0 1%32;\
+                    nest jo io { C: ko ki* ii* jv* l@ }";
+    let applied = apply(&kernel, &schedule.parse().unwrap(), 16).unwrap();
+    let (_, stats) = x86::emit(&lower::lower(&applied).unwrap(), Isa::Avx512).unwrap();
+    assert_eq!((stats.vector_spills, stats.vector_moves), (0, 0), "{stats:?}");
+}
