@@ -1,1 +1,3 @@
+//! What benches share.
 
+pub mod timing;
