@@ -1,1 +1,22 @@
+//! The tensor IR: a graph of operators over types with symbolic dims, its text, its reference interpreter.
 
+pub mod array;
+pub mod compute;
+pub mod dim;
+pub mod error;
+pub mod facts;
+pub mod interpret;
+mod nodes;
+pub mod ops;
+mod text;
+pub mod types;
+
+pub use array::Array;
+pub use compute::{Compute, Source};
+pub use dim::Dim;
+pub use error::OpError;
+pub use facts::{Fact, Facts, Verdict};
+pub use nodes::{Call, Graph, Guard, Node, Operand, Origin, Storage, Use, Value};
+pub use ops::Op;
+pub use tensor::Elem;
+pub use types::TensorType;

@@ -385,7 +385,7 @@ const ERF_LARGE: [f64; 9] = [
 
 /// erf in f64 for the interpreters: the series below 2.5, the continued fraction of erfc above (Abramowitz and Stegun,
 /// 7.1.6 and 7.1.14); 1e-15.
-pub(crate) fn erf_f64(x: f64) -> f64 {
+pub fn erf_f64(x: f64) -> f64 {
     let a = x.abs();
     if a.is_nan() {
         return x;

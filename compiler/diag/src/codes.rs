@@ -1,0 +1,103 @@
+//! The list of mistakes that have a code.
+
+use std::fmt;
+
+/// A mistake's code, stable from version to version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Code(pub u16);
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "E{:04}", self.0)
+    }
+}
+
+struct Page {
+    code: Code,
+    title: &'static str,
+    text: &'static str,
+}
+
+macro_rules! codes {
+    ($($number:literal $name:ident $title:literal $text:literal)*) => {
+        impl Code {
+            $(#[doc = $title] pub const $name: Code = Code($number);)*
+        }
+
+        const PAGES: &[Page] = &[$(Page { code: Code($number), title: $title, text: $text }),*];
+    };
+}
+
+codes! {
+    101 SYNTAX "the text does not parse"
+        "The file does not follow the grammar at the place shown. The message says what could stand there."
+    102 TOO_DEEP "brackets or blocks are nested too deep"
+        "Nesting is limited so that no input can exhaust the stack. Give parts of the expression names of their own."
+    201 UNKNOWN_NAME "a name is not known here"
+        "Names come from locals, inputs, dims of the signature, configuration, items of the file, imports and the\nstandard library, in that order. A new dim starts with a capital."
+    202 DEFINED_TWICE "a name is defined twice"
+        "An item may not redefine another item of its file, and no two inputs or configurations share a name."
+    205 NO_OPTION "an option that does not exist"
+        "A call names an argument that the function or layer does not have."
+    206 MISSING_ARGUMENT "a call lacks an argument"
+        "Every argument without a default must be given, by position or by name."
+    210 LAYER_NOT_BUILT "a layer is used without its configuration"
+        "A layer owns weights and must be built first: `Linear(10)`. In a chain write `x |> Linear(10)`."
+    211 NOT_CALLABLE "something that cannot be called is called"
+        "Functions, layers and built layers can be called; numbers, tensors and lists cannot."
+    215 STATIC_TYPE "a static value has the wrong kind"
+        "Configuration, attributes and conditions are values of the compiler: integers, floats, booleans, strings, lists."
+    220 UNNAMED_RESULTS "several results without names"
+        "The results of an entry are its output names. Write -> (x: [B, 8], y: [B, 8])."
+    301 MATMUL "inner dimensions of a matrix product differ"
+        "In `x @ w` the last axis of `x` and the last but one of `w` must have equal size. To apply a learned map write\n`x |> Linear(n)`: it takes the input width from `x`."
+    302 BROADCAST "shapes that do not go together"
+        "Element-wise operations align shapes from the right. Sizes must be equal, or literally 1."
+    303 UNKNOWN_EQUAL "two sizes that might differ"
+        "Both sizes are chosen by the caller, and nothing says that they are equal. Use one name for both, or state it\nin a `where`: then it is checked on each call."
+    304 SHAPE "a tensor has another shape than declared"
+        "The declared type and the value's type differ."
+    305 STRETCH_BOTH "both sides would stretch"
+        "If ranks differ, only the operand of lower rank may stretch: [B, 1] - [B] would quietly become [B, B]."
+    310 FACT "a `where` does not hold"
+        "A condition that the called function states is false for these sizes."
+    311 PATTERN "a pattern that does not fit"
+        "In `rearrange` the left pattern names the axes of the tensor; a group must multiply to the size of its axis."
+    312 RESHAPE "a reshape that changes the number of elements"
+        "Reshaping keeps the number of elements, and that must be provable."
+    320 ELEMENT_TYPE "a tensor has the wrong element type"
+        "A type without an element type means float. Tensors are never converted silently; `cast(x, i32)` does it."
+    330 RUN_TIME_CONDITION "a condition that only the caller's sizes decide"
+        "`if` is decided when compiling. Use `where(…)` on tensors, write a second entry, or fix the size with -D."
+    340 CARRY "a scan carry changes its type"
+        "A carried value has the same shape and element type before and after each step."
+    350 OUT_OF_RANGE "a read outside a tensor"
+        "An index or slice leaves its axis for some value of the indices. In a kernel write `(x[…] or 0)`."
+    401 LABEL_ON_FUNCTION "a label on something that owns no weights"
+        "Labels name layers, because checkpoints need names for weights. A function has none."
+    402 LABEL_REUSED "one label names several layers"
+        "Inside a loop a label must mention the loop variable, or the layer must be built before the loop to be shared."
+    403 SHARED_WIDTHS "a shared layer is used with two widths"
+        "The first use of a layer fixes the shapes of its weights."
+    601 WEIGHTS "a checkpoint does not fit the model"
+        "Names and shapes in the file, after the rules of the `weights` block, must be those of the model's parameters."
+    901 NOT_YET "a part of the language that is not compiled yet"
+        "The text is valid, but this version of nnc cannot compile it."
+}
+
+/// The page of a code such as `E0301`; `None` if there is no such code.
+pub fn explain(code: &str) -> Option<String> {
+    let page = PAGES.iter().find(|p| p.code.to_string() == code)?;
+    Some(format!("{}: {}\n\n{}\n", page.code, page.title, page.text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_found_by_code() {
+        assert!(explain("E0301").unwrap().starts_with("E0301: inner dimensions"));
+        assert_eq!(explain("E9999"), None);
+    }
+}

@@ -1,0 +1,299 @@
+//! The tensor graph: nodes in a petgraph, each with its operands in order, guarded by one small API.
+
+use crate::dim::Dim;
+use crate::error::OpError;
+use crate::facts::{Fact, Facts};
+use crate::ops::Op;
+use crate::types::TensorType;
+use diag::Span;
+use petgraph::Direction;
+use petgraph::stable_graph::{NodeIndex, StableDiGraph};
+use petgraph::visit::EdgeRef;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// One result of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value {
+    pub node: u32,
+    pub result: u32,
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.result {
+            0 => write!(f, "%{}", self.node),
+            r => write!(f, "%{}.{r}", self.node),
+        }
+    }
+}
+
+/// Where a node comes from: its place, and the calls that led there, innermost first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Origin {
+    pub span: Span,
+    pub calls: Option<Arc<Call>>,
+}
+
+/// One inlined call: its place, what was called, and the call around it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    pub span: Span,
+    pub name: String,
+    pub outer: Option<Arc<Call>>,
+}
+
+/// The role of an operand of the whole graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Storage {
+    Input,
+    /// Trained and saved.
+    Param,
+    /// Saved, not trained.
+    State,
+    /// Per session, never saved.
+    Cache,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operand {
+    pub name: String,
+    pub storage: Storage,
+    pub value: Value,
+}
+
+/// A condition on sizes that a call checks first, quoted as written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guard {
+    pub fact: Fact,
+    pub text: String,
+    pub origin: Origin,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub op: Op,
+    pub operands: Vec<Value>,
+    pub types: Vec<TensorType>,
+    pub origin: Origin,
+}
+
+/// The use of a value: which operand of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    pub position: u32,
+}
+
+/// A function of tensors.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    pub name: String,
+    pub facts: Facts,
+    pub guards: Vec<Guard>,
+    pub operands: Vec<Operand>,
+    pub outputs: Vec<(String, Value)>,
+    /// New values of `state` and `cache` operands, by index into `operands`.
+    pub updates: Vec<(usize, Value)>,
+    nodes: StableDiGraph<Node, Use>,
+}
+
+impl Graph {
+    pub fn new(name: impl Into<String>) -> Graph {
+        Graph { name: name.into(), ..Graph::default() }
+    }
+
+    /// Adds an operand of the whole graph.
+    pub fn operand(&mut self, name: impl Into<String>, storage: Storage, ty: TensorType, origin: Origin) -> Value {
+        let name = name.into();
+        let value = self.insert(Node { op: Op::operand(name.clone()), operands: vec![], types: vec![ty], origin });
+        self.operands.push(Operand { name, storage, value });
+        value
+    }
+
+    fn insert(&mut self, node: Node) -> Value {
+        let operands = node.operands.clone();
+        let id = self.nodes.add_node(node);
+        for (position, operand) in operands.into_iter().enumerate() {
+            self.nodes.add_edge(index(operand), id, Use { position: position as u32 });
+        }
+        Value { node: id.index() as u32, result: 0 }
+    }
+
+    /// Adds a node after checking its operands; gives its first result.
+    pub fn push(&mut self, op: impl Into<Op>, operands: &[Value], origin: &Origin) -> Result<Value, OpError> {
+        let op = op.into();
+        let types: Vec<TensorType> = operands.iter().map(|v| self.ty(*v).clone()).collect();
+        let results = op.infer(&types, &self.facts)?;
+        Ok(self.insert(Node { op, operands: operands.to_vec(), types: results, origin: origin.clone() }))
+    }
+
+    /// All results of the node that `value` is one of.
+    pub fn results(&self, value: Value) -> Vec<Value> {
+        let count = self.node(value).types.len() as u32;
+        (0..count).map(|result| Value { result, ..value }).collect()
+    }
+
+    pub fn node(&self, value: Value) -> &Node {
+        &self.nodes[index(value)]
+    }
+
+    pub fn op(&self, value: Value) -> &Op {
+        &self.node(value).op
+    }
+
+    pub fn ty(&self, value: Value) -> &TensorType {
+        &self.node(value).types[value.result as usize]
+    }
+
+    pub fn set_output(&mut self, name: impl Into<String>, value: Value) {
+        self.outputs.push((name.into(), value));
+    }
+
+    /// First results of all nodes, operands before users; among those ready, in the order of insertion.
+    pub fn order(&self) -> Vec<Value> {
+        let mut missing: Vec<usize> = vec![0; self.nodes.node_indices().map(|n| n.index() + 1).max().unwrap_or(0)];
+        let mut ready = BTreeSet::new();
+        for n in self.nodes.node_indices() {
+            missing[n.index()] = self.nodes.edges_directed(n, Direction::Incoming).count();
+            if missing[n.index()] == 0 {
+                ready.insert(n.index());
+            }
+        }
+        let mut order = vec![];
+        while let Some(n) = ready.pop_first() {
+            order.push(Value { node: n as u32, result: 0 });
+            for edge in self.nodes.edges_directed(NodeIndex::new(n), Direction::Outgoing) {
+                let target = edge.target().index();
+                missing[target] -= 1;
+                if missing[target] == 0 {
+                    ready.insert(target);
+                }
+            }
+        }
+        order
+    }
+
+    pub fn len(&self) -> usize {
+        self.nodes.node_count()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Nodes that use any result of `value`'s node, each once, in order.
+    pub fn users(&self, value: Value) -> Vec<Value> {
+        let targets = self.nodes.edges_directed(index(value), Direction::Outgoing).map(|e| e.target().index() as u32);
+        let targets: BTreeSet<u32> = targets.collect();
+        targets.into_iter().map(|node| Value { node, result: 0 }).collect()
+    }
+
+    /// Values that leave the graph: outputs and new versions of storage.
+    pub fn leaving(&self) -> impl Iterator<Item = Value> + '_ {
+        self.outputs.iter().map(|(_, v)| *v).chain(self.updates.iter().map(|(_, v)| *v))
+    }
+
+    /// Makes every use of `old`, results and updates included, a use of `new`.
+    pub fn replace(&mut self, old: Value, new: Value) {
+        let edges: Vec<_> =
+            self.nodes.edges_directed(index(old), Direction::Outgoing).map(|e| (e.id(), e.target())).collect();
+        for (edge, target) in edges {
+            let position = self.nodes[edge].position as usize;
+            if self.nodes[target].operands[position] == old {
+                self.nodes.remove_edge(edge);
+                self.nodes[target].operands[position] = new;
+                self.nodes.add_edge(index(new), target, Use { position: position as u32 });
+            }
+        }
+        let values = self.outputs.iter_mut().map(|(_, v)| v).chain(self.updates.iter_mut().map(|(_, v)| v));
+        values.filter(|v| **v == old).for_each(|v| *v = new);
+    }
+
+    /// Removes nodes from which nothing that leaves the graph is reached; says whether there were any.
+    /// Operands of the whole graph stay.
+    pub fn remove_dead(&mut self) -> bool {
+        let mut live: BTreeSet<u32> = self.operands.iter().map(|o| o.value.node).collect();
+        let mut stack: Vec<Value> = self.leaving().collect();
+        while let Some(value) = stack.pop() {
+            if live.insert(value.node) || self.node(value).operands.is_empty() {
+                stack.extend(&self.node(value).operands);
+            }
+        }
+        let before = self.nodes.node_count();
+        self.nodes.retain_nodes(|_, n| live.contains(&(n.index() as u32)));
+        self.nodes.node_count() != before
+    }
+
+    /// The underlying petgraph, for its algorithms and DOT.
+    pub fn petgraph(&self) -> &StableDiGraph<Node, Use> {
+        &self.nodes
+    }
+
+    /// Whether two nodes compute the same.
+    pub fn same(&self, a: Value, b: Value) -> bool {
+        let (a, b) = (self.node(a), self.node(b));
+        a.op == b.op && a.operands == b.operands && a.types == b.types
+    }
+
+    /// Named sizes that types mention.
+    pub fn symbols(&self) -> Vec<Arc<str>> {
+        let types = self.operands.iter().map(|o| self.ty(o.value));
+        let mut names: Vec<Arc<str>> = types.flat_map(|t| t.dims.iter().flat_map(Dim::vars)).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Checks what `push` guarantees and passes must keep: edges mirror operands, types are those inferred.
+    pub fn verify(&self) -> Result<(), String> {
+        let order = self.order();
+        if order.len() != self.len() {
+            return Err(format!("{}: the graph has a cycle", self.name));
+        }
+        for value in order {
+            let node = self.node(value);
+            let mut edges: Vec<(u32, NodeIndex)> = self
+                .nodes
+                .edges_directed(index(value), Direction::Incoming)
+                .map(|e| (e.weight().position, e.source()))
+                .collect();
+            edges.sort();
+            let mirrored = edges.len() == node.operands.len()
+                && edges
+                    .iter()
+                    .zip(&node.operands)
+                    .enumerate()
+                    .all(|(i, ((p, n), o))| *p == i as u32 && *n == index(*o));
+            if !mirrored {
+                return Err(format!("{value}: edges do not mirror operands"));
+            }
+            if matches!(node.op, Op::Operand(_)) {
+                continue;
+            }
+            let types: Vec<TensorType> = node.operands.iter().map(|v| self.ty(*v).clone()).collect();
+            match node.op.infer(&types, &self.facts) {
+                Ok(inferred) if inferred == node.types => {}
+                Ok(inferred) => {
+                    return Err(format!(
+                        "{value}: {}: stated {} but inferred {}",
+                        node.op.name(),
+                        node.types[0],
+                        inferred[0]
+                    ));
+                }
+                Err(e) => return Err(format!("{value}: {}: {e}", node.op.name())),
+            }
+        }
+        for value in self.leaving() {
+            if !self.nodes.contains_node(index(value)) {
+                return Err(format!("{value} leaves the graph but is not in it"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn index(value: Value) -> NodeIndex {
+    NodeIndex::new(value.node as usize)
+}

@@ -1,0 +1,30 @@
+use tensor::Elem;
+
+op! {
+    /// Index of the first largest element along an axis.
+    "argmax" = Argmax(x) { axis: usize } kind Structural
+}
+
+impl super::Primitive for Argmax {
+    fn infer(&self, x: &[crate::TensorType], _: &crate::Facts) -> Result<Vec<crate::TensorType>, crate::OpError> {
+        let [ty] = super::take(x)?;
+        super::axis_in_range(self.axis, ty.rank())?;
+        let reduced = super::reduce::infer(x, &[self.axis], false)?;
+        Ok(vec![reduced[0].with_elem(Elem::I32)])
+    }
+
+    fn eval(&self, x: &[crate::Array], _: super::Sizes) -> Result<Vec<crate::Array>, crate::OpError> {
+        let x = &x[0];
+        let shape: Vec<usize> = x.shape.iter().enumerate().filter(|(i, _)| *i != self.axis).map(|(_, n)| *n).collect();
+        let out = crate::Array::from_fn(Elem::I32, shape, |index| {
+            let at = |i: usize| {
+                let mut full = index.to_vec();
+                full.insert(self.axis, i);
+                x.at(&full)
+            };
+            let best = (0..x.shape[self.axis]).fold(0, |best, i| if at(i) > at(best) { i } else { best });
+            best as f64
+        });
+        Ok(vec![out])
+    }
+}

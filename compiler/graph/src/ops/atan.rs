@@ -1,0 +1,8 @@
+use kernel::Unary;
+
+op! {
+    /// Arc tangent, elementwise.
+    "atan" = Atan(x) {} kind Element
+}
+
+unary!(Atan, Float, f64::atan, Unary::Atan, 3e-7);

@@ -1,0 +1,114 @@
+use super::same_dim;
+use crate::array::{Array, each_index};
+use crate::dim::Dim;
+use kernel::{Affine, Combine, Literal, Subscript};
+
+op! {
+    /// Convolution of `x: [B, C, ..X]` with `w: [O, C / groups, ..K]`:
+    /// `Y = (X + before + after - dilation * (K - 1) - 1) // stride + 1` on each spatial axis.
+    "conv" = Conv(x, w) {
+        stride: Vec<i64>,
+        pad: Vec<(i64, i64)>,
+        dilation: Vec<i64> = vec![],
+        groups: i64 = 1,
+    } kind Element
+}
+
+impl Conv {
+    fn dilation(&self, axis: usize) -> i64 {
+        self.dilation.get(axis).copied().unwrap_or(1)
+    }
+}
+
+/// Output size of a window that slides over a padded axis.
+pub(super) fn slide(x: &Dim, k: &Dim, stride: i64, pad: (i64, i64), dilation: i64) -> Dim {
+    let reach = (k.clone() - Dim::int(1)) * Dim::int(dilation) + Dim::int(1);
+    (x.clone() + Dim::int(pad.0 + pad.1) - reach).floor_div(&Dim::int(stride)) + Dim::int(1)
+}
+
+impl super::Primitive for Conv {
+    fn infer(&self, x: &[crate::TensorType], facts: &crate::Facts) -> Result<Vec<crate::TensorType>, crate::OpError> {
+        let [x, w] = super::take(x)?;
+        super::elementwise::Takes::Float.check(0, x)?;
+        if x.elem != w.elem {
+            return Err(crate::OpError::Elem { operand: 1, expected: x.elem.to_string(), got: w.elem });
+        }
+        let spatial = self.stride.len();
+        for (operand, ty) in [x, w].into_iter().enumerate() {
+            if ty.rank() != spatial + 2 {
+                return Err(crate::OpError::Rank { operand, expected: (spatial + 2).to_string(), got: ty.rank() });
+            }
+        }
+        if self.pad.len() != spatial || !(self.dilation.is_empty() || self.dilation.len() == spatial) {
+            return Err(crate::OpError::Condition("stride, pad and dilation have one item for each spatial axis".into()));
+        }
+        if self.stride.iter().chain(&self.dilation).any(|n| *n < 1) || self.groups < 1 {
+            return Err(crate::OpError::Condition("strides, dilations and groups are at least 1".into()));
+        }
+        same_dim(1, &x.dims[1], &(w.dims[1].clone() * Dim::int(self.groups)), facts)?;
+        let mut dims = vec![x.dims[0].clone(), w.dims[0].clone()];
+        for i in 0..spatial {
+            dims.push(slide(&x.dims[i + 2], &w.dims[i + 2], self.stride[i], self.pad[i], self.dilation(i)));
+        }
+        Ok(vec![crate::TensorType::new(x.elem, dims)])
+    }
+
+    fn eval(&self, x: &[Array], _: super::Sizes) -> Result<Vec<Array>, crate::OpError> {
+        let (x, w) = (&x[0], &x[1]);
+        let spatial = self.stride.len();
+        let mut shape = vec![x.shape[0], w.shape[0]];
+        for i in 0..spatial {
+            let n = slide(&Dim::int(x.shape[i + 2] as i64), &Dim::int(w.shape[i + 2] as i64), self.stride[i], self.pad[i], self.dilation(i));
+            shape.push(n.as_int().unwrap_or(0).max(0) as usize);
+        }
+        let per_group = w.shape[0] / self.groups as usize;
+        let out = Array::from_fn(x.elem, shape, |index| {
+            let group = index[1] / per_group;
+            let mut sum = 0.0;
+            each_index(&w.shape[1..], |k| {
+                let mut at = vec![index[0] as i64, (group * w.shape[1] + k[0]) as i64];
+                at.extend((0..spatial).map(|i| {
+                    index[i + 2] as i64 * self.stride[i] + k[i + 1] as i64 * self.dilation(i) - self.pad[i].0
+                }));
+                let tap = w.at(&[&[index[1]], k].concat());
+                sum += x.get(&at).unwrap_or(0.0) * tap;
+            });
+            sum
+        });
+        Ok(vec![out])
+    }
+
+    fn compute(&self, c: &mut crate::Compute) -> Option<kernel::ExprId> {
+        let (x, w) = (&c.operands[0], &c.operands[1]);
+        let channels = w.dims[1].as_int()?;
+        // One output channel to a group: the channel's index is affine. Others need a quotient.
+        let depthwise = self.groups > 1 && w.dims[0].as_int()? == self.groups;
+        if self.groups > 1 && !depthwise {
+            return None;
+        }
+        let spatial = self.stride.len();
+        let zero = Literal::of(x.elem, 0.0);
+        let names: Vec<&str> = ["c", "u", "v", "w"].into_iter().take(spatial + 1).collect();
+        let dims = w.dims[1..].to_vec();
+        let out: Vec<Affine> = (0..spatial).map(|i| c.affine(i + 2)).collect::<Option<_>>()?;
+        let group = c.affine(1)?;
+        c.reduce(Combine::Sum, &names, &dims, |c, k| {
+            let channel = if depthwise { group.times(channels).plus(&k[0], 1) } else { k[0].clone() };
+            let mut at = vec![c.indices[0].clone(), Subscript::Affine(channel)];
+            at.extend((0..spatial).map(|i| {
+                let tap = out[i].times(self.stride[i]).plus(&k[i + 1], self.dilation(i));
+                Subscript::Affine(tap.offset(-self.pad[i].0))
+            }));
+            let mut taps = vec![c.indices[1].clone()];
+            taps.extend(k.iter().map(|a| Subscript::Affine(a.clone())));
+            let padded = self.pad.iter().any(|p| *p != (0, 0));
+            let x = if padded { c.load_padded(0, at, zero)? } else { c.load(0, at)? };
+            let w = c.load(1, taps)?;
+            Some(c.kernel.exprs.mul(x, w))
+        })
+    }
+
+    fn tolerance(&self) -> f64 {
+        2e-6
+    }
+}

@@ -1,0 +1,8 @@
+use kernel::Unary;
+
+op! {
+    /// Cosine, elementwise.
+    "cos" = Cos(x) {} kind Element
+}
+
+unary!(Cos, Float, f64::cos, Unary::Cos, 2e-7);

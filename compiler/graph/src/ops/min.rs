@@ -1,0 +1,25 @@
+use super::reduce;
+use kernel::Combine;
+
+op! {
+    /// Smallest element over axes; all of them if none is given. `keep` leaves axes of size 1.
+    "min" = Min(x) { axes: Vec<usize>, keep: bool = false } kind Element
+}
+
+impl super::Primitive for Min {
+    fn infer(&self, x: &[crate::TensorType], _: &crate::Facts) -> Result<Vec<crate::TensorType>, crate::OpError> {
+        reduce::infer(x, &self.axes, self.keep)
+    }
+
+    fn eval(&self, x: &[crate::Array], _: super::Sizes) -> Result<Vec<crate::Array>, crate::OpError> {
+        Ok(vec![reduce::eval(&x[0], &self.axes, self.keep, f64::INFINITY, |a: f64, b: f64| if b.is_nan() || b < a { b } else { a })])
+    }
+
+    fn compute(&self, c: &mut crate::Compute) -> Option<kernel::ExprId> {
+        reduce::compute(c, Combine::Min, &self.axes, self.keep)
+    }
+
+    fn tolerance(&self) -> f64 {
+        0.0
+    }
+}

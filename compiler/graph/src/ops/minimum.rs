@@ -1,0 +1,26 @@
+use kernel::{Binary, Compare};
+
+op! {
+    /// The smaller of two elements; NaN if either is.
+    "minimum" = Minimum(x, y) {} kind Element
+}
+
+binary!(
+    Minimum,
+    Number,
+    |a: f64, b: f64| if a.is_nan() || a < b { a } else { b },
+    |c, x, y| {
+        // The kernel's operation gives its second operand if either is NaN.
+        match (c.kernel.exprs.as_const(x), c.kernel.exprs.as_const(y)) {
+            (_, Some(_)) => c.binary(Binary::Min, y, x),
+            (Some(_), _) => c.binary(Binary::Min, x, y),
+            _ if !c.elem().is_float() => c.binary(Binary::Min, x, y),
+            _ => {
+                let most = c.binary(Binary::Min, x, y);
+                let nan = c.compare(Compare::Ne, x, x);
+                c.kernel.exprs.select(nan, x, most)
+            }
+        }
+    },
+    0.0
+);

@@ -1,0 +1,8 @@
+use kernel::Unary;
+
+op! {
+    /// Sine, elementwise.
+    "sin" = Sin(x) {} kind Element
+}
+
+unary!(Sin, Float, f64::sin, Unary::Sin, 2e-7);

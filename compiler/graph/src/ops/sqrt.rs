@@ -1,0 +1,8 @@
+use kernel::Unary;
+
+op! {
+    /// Square root, elementwise.
+    "sqrt" = Sqrt(x) {} kind Element
+}
+
+unary!(Sqrt, Float, f64::sqrt, Unary::Sqrt, 1.2e-7);

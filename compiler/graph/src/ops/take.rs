@@ -1,0 +1,43 @@
+use crate::array::Array;
+use kernel::Subscript;
+
+op! {
+    /// Slices of `x` along an axis at places read from `i`, whose dims stand where the axis was.
+    "take" = Take(x, i) { axis: usize = 0 } kind Element
+}
+
+impl super::Primitive for Take {
+    fn infer(&self, x: &[crate::TensorType], _: &crate::Facts) -> Result<Vec<crate::TensorType>, crate::OpError> {
+        let [x, i] = super::take(x)?;
+        super::axis_in_range(self.axis, x.rank())?;
+        if !i.elem.is_int() {
+            return Err(crate::OpError::Elem { operand: 1, expected: "an integer".into(), got: i.elem });
+        }
+        let dims = [&x.dims[..self.axis], &i.dims, &x.dims[self.axis + 1..]].concat();
+        Ok(vec![crate::TensorType::new(x.elem, dims)])
+    }
+
+    fn eval(&self, x: &[Array], _: super::Sizes) -> Result<Vec<Array>, crate::OpError> {
+        let (x, i) = (&x[0], &x[1]);
+        let shape = [&x.shape[..self.axis], &i.shape, &x.shape[self.axis + 1..]].concat();
+        let limit = x.shape[self.axis];
+        if let Some(bad) = i.data.iter().find(|v| !(0.0..limit as f64).contains(*v)) {
+            return Err(crate::OpError::Condition(format!("index {bad} of an axis of {limit}")));
+        }
+        Ok(vec![Array::from_fn(x.elem, shape, |index| {
+            let (a, rest) = index.split_at(self.axis);
+            let (at_i, c) = rest.split_at(i.rank());
+            let picked = i.at(at_i) as usize;
+            x.at(&[a, &[picked], c].concat())
+        })])
+    }
+
+    fn compute(&self, c: &mut crate::Compute) -> Option<kernel::ExprId> {
+        let rank = c.operands[1].rank();
+        let (a, rest) = c.indices.split_at(self.axis);
+        let (at_i, tail) = rest.split_at(rank);
+        let (a, at_i, tail) = (a.to_vec(), at_i.to_vec(), tail.to_vec());
+        let picked = c.load(1, at_i)?;
+        c.load(0, [a, vec![Subscript::Data(picked)], tail].concat())
+    }
+}
