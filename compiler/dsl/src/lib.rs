@@ -1,1 +1,6 @@
+//! The language: text to syntax tree to graphs.
 
+pub mod ast;
+pub mod parse;
+
+pub use parse::parse;

@@ -350,8 +350,8 @@ mod tests {
     fn evaluation_agrees_with_the_normal_form() {
         let size = |name: &str| Some(if name == "H" { 37 } else { 5 });
         let (h, w) = (Dim::var("H"), Dim::var("W"));
-        let dim =
-            (h.clone() * Dim::int(3) + w.clone()).floor_div(&Dim::int(4)) * w.clone() - h.rem(&Dim::int(8)) + h.minimum(&w);
+        let dim = (h.clone() * Dim::int(3) + w.clone()).floor_div(&Dim::int(4)) * w.clone() - h.rem(&Dim::int(8))
+            + h.minimum(&w);
         assert_eq!(dim.eval(&size), Some((37 * 3 + 5) / 4 * 5 - 37 % 8 + 5));
     }
 }

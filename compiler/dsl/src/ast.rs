@@ -1,0 +1,336 @@
+//! The syntax tree: what the grammar found, with places.
+
+use diag::Span;
+
+#[derive(Clone, Debug)]
+pub struct Name {
+    pub text: String,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub struct File {
+    pub items: Vec<Item>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub span: Span,
+    pub doc: Vec<String>,
+    pub kind: ItemKind,
+}
+
+#[derive(Clone, Debug)]
+pub enum ItemKind {
+    Import {
+        path: String,
+        names: Vec<Name>,
+        alias: Option<Name>,
+    },
+    Const {
+        name: Name,
+        value: Expr,
+    },
+    Type {
+        name: Name,
+        ty: Ty,
+    },
+    Fn(Function),
+    Layer(Module),
+    Model(Module),
+    /// `model Gpt2Medium = Gpt2(dim = 1024)`
+    ModelAlias {
+        name: Name,
+        value: Expr,
+    },
+    Kernel(Kernel),
+    /// Provided by the runtime, or by code in another language.
+    Extern {
+        name: Name,
+    },
+    Train {
+        name: Name,
+    },
+    Weights(Weights),
+}
+
+/// A function, or the function form of a layer or entry.
+#[derive(Clone, Debug)]
+pub struct Function {
+    pub name: Name,
+    pub params: Vec<Param>,
+    pub result: Option<Ty>,
+    pub facts: Vec<Fact>,
+    pub body: Block,
+}
+
+#[derive(Clone, Debug)]
+pub struct Module {
+    pub name: Name,
+    /// The first parameter list, if there are two.
+    pub config: Option<Vec<Param>>,
+    pub form: Form,
+}
+
+#[derive(Clone, Debug)]
+pub enum Form {
+    Function(Function),
+    Members { facts: Vec<Fact>, members: Vec<Member> },
+}
+
+#[derive(Clone, Debug)]
+pub enum Member {
+    Storage(Storage),
+    Fn(Function),
+    Entry(Function),
+    Bind(Bind),
+}
+
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    pub name: Name,
+    pub params: Vec<Param>,
+    pub result: Ty,
+    pub facts: Vec<Fact>,
+    pub equations: Vec<Equation>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Equation {
+    pub target: Name,
+    pub indices: Vec<Ix>,
+    pub accumulate: bool,
+    pub value: Expr,
+}
+
+#[derive(Clone, Debug)]
+pub struct Weights {
+    pub name: Name,
+    pub model: Name,
+    pub rules: Vec<WeightRule>,
+}
+
+#[derive(Clone, Debug)]
+pub struct WeightRule {
+    pub span: Span,
+    /// Patterns of names in the file.
+    pub from: Vec<String>,
+    /// Pattern of the model's name; `None` drops the tensor.
+    pub to: Option<String>,
+    pub adapt: Vec<Expr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Param {
+    pub name: Name,
+    /// The name seen from outside.
+    pub outer: Option<String>,
+    pub ty: Option<Ty>,
+    pub default: Option<Expr>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// `N = e`: a dim gets its value.
+    Define {
+        name: Name,
+        value: Expr,
+    },
+    Holds(Expr),
+}
+
+#[derive(Clone, Debug)]
+pub struct Ty {
+    pub span: Span,
+    pub kind: TyKind,
+    pub optional: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum TyKind {
+    Tensor { elem: Option<Name>, dims: Vec<DimTy> },
+    Named { path: String, arguments: Vec<Ty> },
+    Tuple(Vec<(Option<String>, Ty)>),
+}
+
+#[derive(Clone, Debug)]
+pub enum DimTy {
+    /// `..S`
+    Shape(Name),
+    /// `_`
+    Hole(Span),
+    Expr(Expr),
+}
+
+#[derive(Clone, Debug)]
+pub struct Block {
+    pub span: Span,
+    pub stmts: Vec<Stmt>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Stmt {
+    pub span: Span,
+    pub kind: StmtKind,
+}
+
+#[derive(Clone, Debug)]
+pub enum StmtKind {
+    Storage(Storage),
+    For {
+        pattern: Pattern,
+        over: Expr,
+        body: Block,
+    },
+    Bind(Bind),
+    /// `target := value`
+    Update {
+        target: Expr,
+        value: Expr,
+    },
+    Expr(Expr),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageKind {
+    Param,
+    State,
+    Cache,
+}
+
+#[derive(Clone, Debug)]
+pub struct Storage {
+    pub kind: StorageKind,
+    pub name: Name,
+    /// The name in files.
+    pub outer: Option<Expr>,
+    pub ty: Ty,
+    pub init: Option<Expr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Bind {
+    pub pattern: Pattern,
+    pub ty: Option<Ty>,
+    /// `+=` and its like.
+    pub op: Option<BinaryOp>,
+    pub value: Expr,
+}
+
+#[derive(Clone, Debug)]
+pub enum Pattern {
+    Name(Name),
+    Tuple(Vec<Pattern>, Span),
+}
+
+#[derive(Clone, Debug)]
+pub struct Expr {
+    pub span: Span,
+    pub kind: ExprKind,
+}
+
+#[derive(Clone, Debug)]
+pub enum ExprKind {
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    None,
+    Str(Vec<StrPart>),
+    Name(String),
+    List(Vec<Expr>),
+    ListFor { value: Box<Expr>, pattern: Pattern, over: Box<Expr> },
+    Tuple(Vec<Arg>),
+    If { condition: Box<Expr>, then: Block, otherwise: Option<Box<Else>> },
+    Scan(Box<Scan>),
+    Lambda { params: Vec<Name>, body: Block },
+    Call { callee: Box<Expr>, args: Vec<Arg> },
+    Index { base: Box<Expr>, items: Vec<Ix> },
+    Field { base: Box<Expr>, name: Name },
+    Unary { op: UnaryOp, operand: Box<Expr> },
+    Binary { op: BinaryOp, left: Box<Expr>, right: Box<Expr> },
+    Pipe { source: Box<Expr>, stages: Vec<Stage> },
+}
+
+#[derive(Clone, Debug)]
+pub enum StrPart {
+    Text(String),
+    Hole(Expr),
+}
+
+#[derive(Clone, Debug)]
+pub enum Else {
+    If(Expr),
+    Block(Block),
+}
+
+#[derive(Clone, Debug)]
+pub struct Scan {
+    pub carry: Vec<Arg>,
+    pub pattern: Pattern,
+    pub over: Expr,
+    pub along: Option<Expr>,
+    pub reversed: bool,
+    pub body: Block,
+}
+
+#[derive(Clone, Debug)]
+pub struct Arg {
+    pub name: Option<Name>,
+    pub value: Expr,
+}
+
+#[derive(Clone, Debug)]
+pub enum Ix {
+    /// `...`
+    Ellipsis(Span),
+    /// `:`
+    Full(Span),
+    /// `..s`
+    Group(Name),
+    /// A slice; bounds may be left out.
+    Slice {
+        from: Option<Expr>,
+        to: Option<Expr>,
+        span: Span,
+    },
+    /// `i in 0..n`, in labels.
+    Each {
+        name: Name,
+        over: Expr,
+    },
+    At(Expr),
+}
+
+#[derive(Clone, Debug)]
+pub struct Stage {
+    pub span: Span,
+    pub label: Option<Expr>,
+    pub call: Expr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnaryOp {
+    Neg,
+    Not,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BinaryOp {
+    Or,
+    And,
+    Eq,
+    Ne,
+    Le,
+    Ge,
+    Lt,
+    Gt,
+    Range,
+    Add,
+    Sub,
+    Mul,
+    Div,
+    FloorDiv,
+    Rem,
+    Matmul,
+    Pow,
+}
