@@ -85,6 +85,40 @@ pub struct Use {
     pub position: u32,
 }
 
+/// What the loops of a group look like: that decides its schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GroupKind {
+    /// Each element on its own.
+    Pointwise,
+    /// Reductions over the same rows, with what makes and uses those rows.
+    Row,
+    /// A product, a convolution or a window, with what follows on each element.
+    Contraction,
+    /// Two products with a row group between them.
+    Attention,
+}
+
+impl GroupKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            GroupKind::Pointwise => "pointwise",
+            GroupKind::Row => "row",
+            GroupKind::Contraction => "contraction",
+            GroupKind::Attention => "attention",
+        }
+    }
+}
+
+/// Nodes that become one kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    pub kind: GroupKind,
+    /// Operands before users. Views may belong to several groups: each computes them for itself.
+    pub nodes: Vec<Value>,
+    /// What the kernel stores.
+    pub roots: Vec<Value>,
+}
+
 /// A function of tensors.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
@@ -95,6 +129,8 @@ pub struct Graph {
     pub outputs: Vec<(String, Value)>,
     /// New values of `state` and `cache` operands, by index into `operands`.
     pub updates: Vec<(usize, Value)>,
+    /// In an order in which they can run; empty before fusion.
+    pub groups: Vec<Group>,
     nodes: StableDiGraph<Node, Use>,
 }
 

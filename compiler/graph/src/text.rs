@@ -42,6 +42,10 @@ impl fmt::Display for Graph {
                 types.join(", ")
             )?;
         }
+        for group in &self.groups {
+            let list = |values: &[crate::Value]| values.iter().map(|v| name(*v)).collect::<Vec<_>>().join(", ");
+            writeln!(f, "  group {} {{{}}} -> {}", group.kind.name(), list(&group.nodes), list(&group.roots))?;
+        }
         let outputs: Vec<String> = self.outputs.iter().map(|(n, v)| format!("{n} = {}", name(*v))).collect();
         let updates = self.updates.iter().map(|(i, v)| format!("%{} := {}", self.operands[*i].name, name(*v)));
         writeln!(f, "  return {}", outputs.into_iter().chain(updates).collect::<Vec<_>>().join(", "))?;
