@@ -19,4 +19,5 @@ pub use facts::{Fact, Facts, Verdict};
 pub use nodes::{Call, Graph, Guard, Node, Operand, Origin, Storage, Use, Value};
 pub use ops::Op;
 pub use tensor::Elem;
+pub use text::TextError;
 pub use types::TensorType;
