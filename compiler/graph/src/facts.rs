@@ -35,6 +35,8 @@ impl fmt::Display for Fact {
 /// Everything assumed in one entry. Named sizes are at least 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
+    /// In the order in which they were taken.
+    assumed: Vec<Fact>,
     /// Equalities and divisibilities, applied as substitutions.
     known: BTreeMap<Arc<str>, Dim>,
     /// Differences that are not negative: `b - a` for `a <= b`.
@@ -44,6 +46,7 @@ pub struct Facts {
 impl Facts {
     /// Takes a fact as true from here on.
     pub fn assume(&mut self, fact: &Fact) {
+        self.assumed.push(fact.clone());
         match fact {
             Fact::Le(a, b) => {
                 let difference = self.normalize(&(b.clone() - a.clone()));
@@ -67,6 +70,11 @@ impl Facts {
                 }
             }
         }
+    }
+
+    /// What `assume` was told, in order.
+    pub fn assumed(&self) -> &[Fact] {
+        &self.assumed
     }
 
     fn define(&mut self, name: &str, dim: Dim) {

@@ -21,4 +21,5 @@ pub use facts::{Fact, Facts, Verdict};
 pub use nodes::{Call, Graph, Group, GroupKind, Guard, Node, Operand, Origin, Storage, Use, Value};
 pub use ops::Op;
 pub use tensor::Elem;
+pub use text::TextError;
 pub use types::TensorType;

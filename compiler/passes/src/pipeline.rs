@@ -81,7 +81,8 @@ pub fn run(
         (pass.run)(graph, cx).map_err(|e| PassError { pass: pass.name, message: e.to_string() })?;
         let spent = start.elapsed();
         if cfg!(debug_assertions) {
-            graph.verify().map_err(|message| PassError { pass: pass.name, message })?;
+            let checked = graph.verify().map_err(|e| e.to_string()).and_then(|()| graph.verify_text());
+            checked.map_err(|message| PassError { pass: pass.name, message })?;
         }
         after(pass, graph, spent);
         if stop == Some(pass.name) {

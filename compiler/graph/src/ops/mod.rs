@@ -68,9 +68,16 @@ macro_rules! op {
         $name:literal = $Op:ident($($operand:ident),*) { $($attr:ident: $ty:ty $(= $default:expr)?),* $(,)? } kind $kind:ident
     ) => {
         $(#[doc = $doc])+
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug)]
         pub struct $Op {
             $(pub $attr: $ty),*
+        }
+
+        /// Equal operators have equal attributes.
+        impl PartialEq for $Op {
+            fn eq(&self, other: &$Op) -> bool {
+                self.attributes() == other.attributes()
+            }
         }
 
         impl $Op {
@@ -95,7 +102,10 @@ macro_rules! op {
                 if let Some((name, _)) = attributes.iter().find(|(n, _)| !known.contains(&n.as_str())) {
                     return Err(crate::error::OpError::Attribute {
                         name: name.clone(),
-                        expected: format!("one of those of {}: {}", $name, known.join(", ")),
+                        expected: match known.is_empty() {
+                            true => format!("left out: {} takes none", $name),
+                            false => format!("one of those of {}: {}", $name, known.join(", ")),
+                        },
                     });
                 }
                 Ok($Op {
