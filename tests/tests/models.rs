@@ -1,6 +1,6 @@
 //! Whole models: compiled code against the graph's reference interpreter, at sizes that cross tile edges.
 
-use graph::{Array, Graph, Storage, interpret};
+use graph::{Array, Storage, interpret};
 use nnc::{Elem, Tensor};
 use std::collections::HashMap;
 
@@ -108,7 +108,8 @@ impl Case {
         let most = expected.data.iter().fold(0.0, |m: f64, x| m.max(x.abs())).max(1e-6);
         for (i, (e, g)) in expected.data.iter().zip(got.to_f64()).enumerate() {
             let off = (e - g).abs() / most;
-            assert!(off <= self.tolerance, "{place}[{i}] is {g}, expected {e}: off by {off:.1e} of the largest");
+            // A row that is masked everywhere has no softmax, here or there.
+            assert!(off <= self.tolerance || e.is_nan() && g.is_nan(), "{place}[{i}] is {g}, expected {e}: off by {off:.1e} of the largest");
         }
     }
 }
