@@ -16,9 +16,9 @@ mod value;
 
 use crate::ast::{self, Form, Function, ItemKind, Member, Module};
 use crate::weights::Rules;
+use call::Given;
 use diag::{Code, Diagnostic, FileId, SourceMap, Span};
 use graph::{Call, Dim, Elem, Graph, Origin, TensorType, Value};
-use call::Given;
 use instance::{Frame, Instance};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -195,7 +195,13 @@ impl<'a> Elaborator<'a> {
             e.used.borrow_mut().insert("float".into());
             e.float = match name.parse::<Elem>() {
                 Ok(elem) if elem.is_float() => elem,
-                _ => return e.fail(Code::STATIC_TYPE, Span::default(), format!("-D float={name}: expected f32, f64, f16 or bf16")),
+                _ => {
+                    return e.fail(
+                        Code::STATIC_TYPE,
+                        Span::default(),
+                        format!("-D float={name}: expected f32, f64, f16 or bf16"),
+                    );
+                }
             };
         }
         let mut own = HashMap::new();
@@ -309,7 +315,13 @@ impl<'a> Elaborator<'a> {
                         return self.fail(Code::STATIC_TYPE, callee.span, message);
                     }
                 },
-                _ => return self.fail(Code::STATIC_TYPE, value.span, "expected a model with its configuration: Gpt2(dim = 1024)"),
+                _ => {
+                    return self.fail(
+                        Code::STATIC_TYPE,
+                        value.span,
+                        "expected a model with its configuration: Gpt2(dim = 1024)",
+                    );
+                }
             },
             _ => return self.fail(Code::UNKNOWN_NAME, span, format!("`{name}` is no model")),
         };
@@ -423,7 +435,11 @@ impl<'a> Elaborator<'a> {
                 }
                 ast::DimTy::Hole(span) => return self.fail(Code::SHAPE, *span, "an input needs a name for each dim"),
                 ast::DimTy::Shape(name) => {
-                    return self.fail(Code::SHAPE, name.span, "an input has a fixed rank; `..` stands in functions and layers");
+                    return self.fail(
+                        Code::SHAPE,
+                        name.span,
+                        "an input has a fixed rank; `..` stands in functions and layers",
+                    );
                 }
             }
         }

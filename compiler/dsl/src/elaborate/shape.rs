@@ -41,7 +41,9 @@ impl Elaborator<'_> {
         let Some(name) = elem else { return Ok(self.float()) };
         match self.name(&name.text, name.span, scope)? {
             Val::Elem(e) => Ok(e),
-            other => self.fail(Code::ELEMENT_TYPE, name.span, format!("expected an element type, got {}", other.kind())),
+            other => {
+                self.fail(Code::ELEMENT_TYPE, name.span, format!("expected an element type, got {}", other.kind()))
+            }
         }
     }
 
@@ -74,10 +76,13 @@ impl Elaborator<'_> {
                 self.fail(Code::SHAPE, span, format!("`{text}` is {d}, which is no whole number"))
             }
             Val::Num(d) => {
-                let error = Diagnostic::new(Code::SHAPE, span, format!("cannot show that `{text}` = {d} is a whole number"));
+                let error =
+                    Diagnostic::new(Code::SHAPE, span, format!("cannot show that `{text}` = {d} is a whole number"));
                 Err(Box::new(error.help("state what divides it: where H % 2 == 0; or round down with `//`")))
             }
-            Val::Scalar(_) => self.fail(Code::SHAPE, span, format!("`{text}` is a quotient of sizes, which is no size of a tensor")),
+            Val::Scalar(_) => {
+                self.fail(Code::SHAPE, span, format!("`{text}` is a quotient of sizes, which is no size of a tensor"))
+            }
             other => self.fail(Code::STATIC_TYPE, span, format!("a size is an integer, not {}", other.kind())),
         }
     }
@@ -86,7 +91,9 @@ impl Elaborator<'_> {
     pub(super) fn shape_named(&mut self, name: &Name, scope: &Rc<Scope>) -> Result<Vec<Dim>> {
         match self.name(&name.text, name.span, scope)? {
             Val::List(items) => items.iter().map(|v| self.as_dim(v, name.span)).collect(),
-            other => self.fail(Code::SHAPE, name.span, format!("`..{}` is a list of sizes, not {}", name.text, other.kind())),
+            other => {
+                self.fail(Code::SHAPE, name.span, format!("`..{}` is a list of sizes, not {}", name.text, other.kind()))
+            }
         }
     }
 
@@ -158,7 +165,9 @@ impl Elaborator<'_> {
                         Some((super::Item::Type(ty), _)) => {
                             return self.match_type(value, &ty, place, scope);
                         }
-                        _ if ["int", "list", "tensor", "stream", "metric", "rule", "augmentation"].contains(&name) => false,
+                        _ if ["int", "list", "tensor", "stream", "metric", "rule", "augmentation"].contains(&name) => {
+                            false
+                        }
                         _ => return self.fail(Code::UNKNOWN_NAME, ty.span, format!("unknown type `{name}`")),
                     },
                 };
@@ -198,7 +207,9 @@ impl Elaborator<'_> {
             Some(d) if !d.states_elem && d.name.is_some() => {
                 let dims = self.sources.snippet(d.ty);
                 let (name, span) = (d.name.clone().unwrap_or_default(), d.ty);
-                error.other(span, "no element type means float").help(format!("declare the input as {name}: {expected}{dims}"))
+                error
+                    .other(span, "no element type means float")
+                    .help(format!("declare the input as {name}: {expected}{dims}"))
             }
             _ => error.help(format!("convert it: cast({}, {expected})", self.quote(place.span))),
         };
@@ -227,7 +238,12 @@ impl Elaborator<'_> {
             match dim {
                 DimTy::Hole(_) => axis += 1,
                 DimTy::Expr(e) => {
-                    goals.push(Goal { declared: e, actual: found.dims[axis].clone(), place: place.clone(), found: found.clone() });
+                    goals.push(Goal {
+                        declared: e,
+                        actual: found.dims[axis].clone(),
+                        place: place.clone(),
+                        found: found.clone(),
+                    });
                     axis += 1;
                 }
                 DimTy::Shape(name) => {
@@ -240,7 +256,14 @@ impl Elaborator<'_> {
         Ok(())
     }
 
-    fn match_group(&mut self, name: &Name, actual: &[Dim], place: &Place, found: &TensorType, scope: &Rc<Scope>) -> Result<()> {
+    fn match_group(
+        &mut self,
+        name: &Name,
+        actual: &[Dim],
+        place: &Place,
+        found: &TensorType,
+        scope: &Rc<Scope>,
+    ) -> Result<()> {
         if name.text == "_" {
             return Ok(());
         }
@@ -252,7 +275,8 @@ impl Elaborator<'_> {
         if known.len() != actual.len() {
             let ty = self.sources.snippet(place.ty.span);
             let shape = shape_text(&known);
-            let message = format!("{} must be {ty}, got {}: `..{}` is {shape}", place.what, self.type_text(found), name.text);
+            let message =
+                format!("{} must be {ty}, got {}: `..{}` is {shape}", place.what, self.type_text(found), name.text);
             return self.fail(Code::SHAPE, place.span, message);
         }
         known.iter().zip(actual).try_for_each(|(d, a)| self.require_equal(&name.text, d, a, place, found))
@@ -274,7 +298,10 @@ impl Elaborator<'_> {
                             let whole = self.as_dim(&Val::Num(value.clone()), goal.declared.span);
                             if whole.is_err() {
                                 let text = self.sources.snippet(goal.declared.span);
-                                let message = format!("{}: {text} = {} leaves no whole number for {name}", goal.place.what, goal.actual);
+                                let message = format!(
+                                    "{}: {text} = {} leaves no whole number for {name}",
+                                    goal.place.what, goal.actual
+                                );
                                 return self.fail(Code::SHAPE, goal.place.span, message);
                             }
                             scope.set(&name, Val::Num(value));
@@ -288,7 +315,8 @@ impl Elaborator<'_> {
             if goals.len() == before {
                 let goal = &goals[0];
                 let text = self.sources.snippet(goal.declared.span);
-                let message = format!("cannot tell the names in `{text}` from this call: {} is {}", goal.place.what, goal.actual);
+                let message =
+                    format!("cannot tell the names in `{text}` from this call: {} is {}", goal.place.what, goal.actual);
                 return Err(Box::new(
                     Diagnostic::new(Code::SHAPE, goal.place.span, message).help("pass them as configuration"),
                 ));
@@ -310,7 +338,11 @@ impl Elaborator<'_> {
                 inner.set(name, Val::Num(Dim::var(UNKNOWN)));
                 match self.expr(declared, &inner)? {
                     Val::Num(dim) => Ok(Meaning::Binds(name.to_string(), dim)),
-                    other => self.fail(Code::STATIC_TYPE, declared.span, format!("a size is an integer, not {}", other.kind())),
+                    other => self.fail(
+                        Code::STATIC_TYPE,
+                        declared.span,
+                        format!("a size is an integer, not {}", other.kind()),
+                    ),
                 }
             }
             _ => Ok(Meaning::Open),
@@ -323,12 +355,17 @@ impl Elaborator<'_> {
         let error = match self.graph.facts.eq(declared, actual) {
             Verdict::Proved => return Ok(()),
             Verdict::Refuted => {
-                let message = format!("{} must be {ty}, got {}: {value}{declared} here and {actual} there", place.what, self.type_text(found));
+                let message = format!(
+                    "{} must be {ty}, got {}: {value}{declared} here and {actual} there",
+                    place.what,
+                    self.type_text(found)
+                );
                 Diagnostic::new(Code::SHAPE, place.span, message)
             }
             Verdict::Unknown => {
                 let message = format!("cannot show that {declared} = {actual}, needed by {}: {ty}", place.what);
-                let error = self.with_sizes(Diagnostic::new(Code::UNKNOWN_EQUAL, place.span, message), &[declared, actual]);
+                let error =
+                    self.with_sizes(Diagnostic::new(Code::UNKNOWN_EQUAL, place.span, message), &[declared, actual]);
                 error.help(format!("state it, and it is checked on each call: where {declared} == {actual}"))
             }
         };
@@ -345,6 +382,7 @@ impl Elaborator<'_> {
     /// Points at the sizes in these dims that the caller chooses.
     pub(super) fn with_sizes(&self, mut error: Diagnostic, dims: &[&Dim]) -> Diagnostic {
         let mut names: Vec<_> = dims.iter().flat_map(|d| d.vars()).collect();
+        names.sort();
         names.dedup();
         for name in names {
             if let Some(span) = self.sizes.get(&*name) {
@@ -355,7 +393,14 @@ impl Elaborator<'_> {
     }
 
     /// The result of a function or entry against its stated type: nothing new is bound, names of fields are taken over.
-    pub(super) fn check_result(&mut self, value: Val, ty: &Ty, scope: &Rc<Scope>, callee: &str, span: Span) -> Result<Val> {
+    pub(super) fn check_result(
+        &mut self,
+        value: Val,
+        ty: &Ty,
+        scope: &Rc<Scope>,
+        callee: &str,
+        span: Span,
+    ) -> Result<Val> {
         let place = Place { what: format!("the result of {callee}"), ty, span };
         let mut goals = vec![];
         self.match_value(&value, ty, &place, scope, &mut goals)?;
@@ -391,7 +436,13 @@ impl Elaborator<'_> {
                         self.graph.guards.push(Guard { fact: (*fact).clone(), text, origin: self.origin(e.span) });
                         self.graph.facts.assume(&fact);
                     }
-                    other => return self.fail(Code::STATIC_TYPE, e.span, format!("a condition is true or false, not {}", other.kind())),
+                    other => {
+                        return self.fail(
+                            Code::STATIC_TYPE,
+                            e.span,
+                            format!("a condition is true or false, not {}", other.kind()),
+                        );
+                    }
                 },
             }
         }
@@ -448,9 +499,9 @@ fn solve_for_unknown(dim: &Dim, actual: &Dim) -> Option<Dim> {
     let mut factor = None;
     let mut rest = actual.clone();
     for (monomial, c) in dim.terms() {
-        let term = monomial.iter().fold(Dim::rational(c), |d, (atom, power)| {
-            (0..*power).fold(d, |d, _| d * Dim::atom(atom.clone()))
-        });
+        let term = monomial
+            .iter()
+            .fold(Dim::rational(c), |d, (atom, power)| (0..*power).fold(d, |d, _| d * Dim::atom(atom.clone())));
         match &monomial[..] {
             [(graph::dim::Atom::Var(name), 1)] if &**name == UNKNOWN => factor = Some(c),
             _ if term.vars().iter().any(|v| &**v == UNKNOWN) => return None,
