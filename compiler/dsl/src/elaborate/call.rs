@@ -1,5 +1,6 @@
 //! Calls: arguments to parameters, functions, layers, and what the compiler provides.
 
+use super::shape::{Place, What};
 use super::{Elaborator, Result, Scope, Val, list_of, nearest};
 use crate::ast::{Arg, Function, Module, Name, Param, StmtKind};
 use diag::{Code, Diagnostic, Span};
@@ -32,7 +33,7 @@ impl Elaborator<'_> {
     pub(super) fn call(&mut self, callee: Val, args: Vec<Given>, span: Span) -> Result<Val> {
         match callee {
             Val::Fn(f, outer) => {
-                let note = format!("in {}, called", f.name.text);
+                let note = |_: &Self| format!("in {}, called", f.name.text);
                 self.inside(&f.name.text, note, span, |e| e.run_function(&f, args, &Scope::inside(&outer), span))
             }
             Val::Lambda(lambda, outer) => {
@@ -49,12 +50,12 @@ impl Elaborator<'_> {
                     };
                     scope.set(&param.text, given.value);
                 }
-                self.inside("function", "in a function, called".into(), span, |e| e.block(body, &scope))
+                self.inside("function", |_| "in a function, called".into(), span, |e| e.block(body, &scope))
             }
             Val::Layer(module) => self.build(&module, args, span),
             Val::Instance(instance) => self.apply(instance, args, span),
             Val::Kernel(kernel) => {
-                let note = format!("in {}, called", kernel.name.text);
+                let note = |_: &Self| format!("in {}, called", kernel.name.text);
                 self.inside(&kernel.name.text, note, span, |e| e.kernel(&kernel, args, span))
             }
             Val::Builtin(name) => self.builtin(name, args, span),
@@ -74,7 +75,7 @@ impl Elaborator<'_> {
     pub(super) fn inside<T>(
         &mut self,
         name: &str,
-        note: String,
+        note: impl FnOnce(&Self) -> String,
         span: Span,
         f: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
@@ -84,7 +85,7 @@ impl Elaborator<'_> {
         self.calls = outer;
         result.map_err(|mut e| {
             if e.primary.span != span {
-                e.uses.push((span, note));
+                e.uses.push((span, note(self)));
             }
             e
         })
@@ -125,8 +126,7 @@ impl Elaborator<'_> {
         let mut goals = vec![];
         for (param, given) in params.iter().zip(&mut given) {
             if let (Some(ty), Some(given)) = (&param.ty, given) {
-                let place =
-                    super::shape::Place { what: format!("`{}` of {callee}", param.name.text), ty, span: given.span };
+                let place = Place { what: What::Param { name: &param.name.text, callee }, ty, span: given.span };
                 self.match_value(&given.value, ty, &place, scope, &mut goals)?;
             }
         }
@@ -143,8 +143,7 @@ impl Elaborator<'_> {
             };
             let value = self.expr(default, scope)?;
             if let (Some(ty), false) = (&param.ty, matches!(value, Val::None)) {
-                let place =
-                    super::shape::Place { what: format!("`{}` of {callee}", param.name.text), ty, span: default.span };
+                let place = Place { what: What::Param { name: &param.name.text, callee }, ty, span: default.span };
                 self.match_type(&value, ty, &place, scope)?;
             }
             scope.set(&param.name.text, value);

@@ -142,7 +142,7 @@ impl Elaborator<'_> {
         if let Some(value) = scope.get(name) {
             return Ok(value);
         }
-        if let Some((item, _)) = self.items.get(name).cloned() {
+        if let Some(item) = self.find_item(name)? {
             return self.item(name, item, span);
         }
         if let Ok(elem) = name.parse::<Elem>() {
@@ -173,6 +173,7 @@ impl Elaborator<'_> {
     fn unknown_name(&self, name: &str, span: Span, scope: &Rc<Scope>) -> Diagnostic {
         let own = scope.names();
         let known = own.iter().map(String::as_str).chain(self.items.keys().map(String::as_str));
+        let known = known.chain(self.library.keys().copied());
         let known = known.chain(BUILTINS.iter().copied()).chain(graph::ops::ALL.iter().map(|i| i.name));
         let message = match nearest(name, known) {
             Some(near) => format!("unknown name `{name}`; did you mean `{near}`?"),

@@ -171,7 +171,7 @@ impl Elaborator<'_> {
         };
         let scope = Scope::inside(&instance.config);
         let argument = args.first().map_or(span, |a| a.span);
-        let note = self.use_note(&instance);
+        let note = |e: &Self| e.use_note(&instance);
         let result = self.inside(name, note, span, |e| {
             e.frames.push(Frame { argument, ..Frame::new(instance.clone()) });
             let result = e.run_function(function, args, &scope, span);

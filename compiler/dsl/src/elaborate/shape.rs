@@ -4,15 +4,33 @@ use super::{Elaborator, Result, Scope, Val};
 use crate::ast::{self, BinaryOp, DimTy, Expr, ExprKind, Name, Ty, TyKind};
 use diag::{Code, Diagnostic, Span};
 use graph::{Dim, Elem, Guard, TensorType, Verdict};
+use std::fmt;
 use std::rc::Rc;
 
 /// What a type is stated for, and where the value comes from.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(crate) struct Place<'t> {
-    /// `x` of Linear
-    pub what: String,
+    pub what: What<'t>,
     pub ty: &'t Ty,
     pub span: Span,
+}
+
+/// What has a type.
+#[derive(Clone, Copy)]
+pub(crate) enum What<'t> {
+    Param { name: &'t str, callee: &'t str },
+    Result(&'t str),
+    Name(&'t str),
+}
+
+impl fmt::Display for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            What::Param { name, callee } => write!(f, "`{name}` of {callee}"),
+            What::Result(callee) => write!(f, "the result of {callee}"),
+            What::Name(name) => write!(f, "`{name}`"),
+        }
+    }
 }
 
 /// A declared dim and the actual one.
@@ -51,7 +69,7 @@ impl Elaborator<'_> {
     pub(super) fn dim(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Dim> {
         if let ExprKind::Name(name) = &e.kind
             && scope.get(name).is_none()
-            && !self.items.contains_key(name)
+            && self.find_item(name)?.is_none()
         {
             let mut error = self.name(name, e.span, scope).map(|_| ()).err().unwrap_or_else(|| {
                 Box::new(Diagnostic::new(Code::STATIC_TYPE, e.span, format!("`{name}` is no size")))
@@ -100,8 +118,7 @@ impl Elaborator<'_> {
     /// Checks a value against a stated type, binding dims and element types that are new in it.
     pub(super) fn match_type(&mut self, value: &Val, ty: &Ty, place: &Place, scope: &Rc<Scope>) -> Result<()> {
         let mut goals = vec![];
-        let place = Place { what: place.what.clone(), ty, span: place.span };
-        self.match_value(value, ty, &place, scope, &mut goals)?;
+        self.match_value(value, ty, &Place { ty, ..*place }, scope, &mut goals)?;
         self.solve(goals, scope)
     }
 
@@ -141,7 +158,7 @@ impl Elaborator<'_> {
                     return self.fail(Code::SHAPE, place.span, message);
                 }
                 fields.iter().zip(items).try_for_each(|((name, ty), item)| {
-                    let what = name.as_ref().map_or(place.what.clone(), |n| format!("`{n}` of {}", place.what));
+                    let what = name.as_ref().map_or(place.what, |n| What::Name(n));
                     self.match_value(&item, ty, &Place { what, ty, span: place.span }, scope, goals)
                 })
             }
@@ -161,8 +178,8 @@ impl Elaborator<'_> {
                         true
                     }
                     ("fn", v) => v.is_callable(),
-                    (name, value) => match self.items.get(name).cloned() {
-                        Some((super::Item::Type(ty), _)) => {
+                    (name, value) => match self.find_item(name)? {
+                        Some(super::Item::Type(ty)) => {
                             return self.match_type(value, &ty, place, scope);
                         }
                         _ if ["int", "list", "tensor", "stream", "metric", "rule", "augmentation"].contains(&name) => {
@@ -241,7 +258,7 @@ impl Elaborator<'_> {
                     goals.push(Goal {
                         declared: e,
                         actual: found.dims[axis].clone(),
-                        place: place.clone(),
+                        place: *place,
                         found: found.clone(),
                     });
                     axis += 1;
@@ -328,7 +345,7 @@ impl Elaborator<'_> {
     fn meaning(&mut self, declared: &Expr, scope: &Rc<Scope>) -> Result<Meaning> {
         let mut names = vec![];
         declared.names(&mut names);
-        names.retain(|n| n.starts_with(char::is_uppercase) && scope.get(n).is_none() && !self.items.contains_key(*n));
+        names.retain(|n| n.starts_with(char::is_uppercase) && scope.get(n).is_none());
         names.sort();
         names.dedup();
         match names[..] {
@@ -401,7 +418,7 @@ impl Elaborator<'_> {
         callee: &str,
         span: Span,
     ) -> Result<Val> {
-        let place = Place { what: format!("the result of {callee}"), ty, span };
+        let place = Place { what: What::Result(callee), ty, span };
         let mut goals = vec![];
         self.match_value(&value, ty, &place, scope, &mut goals)?;
         for goal in &goals {

@@ -1,5 +1,6 @@
 //! Statements.
 
+use super::shape::{Place, What};
 use super::{Elaborator, Result, Scope, Val};
 use crate::ast::{Bind, Block, Else, Expr, ExprKind, Pattern, Stmt, StmtKind};
 use diag::{Code, Diagnostic, Span};
@@ -56,8 +57,8 @@ impl Elaborator<'_> {
             };
         }
         if let Some(ty) = &b.ty {
-            let what = format!("`{}`", self.quote(pattern_span(&b.pattern)));
-            let place = super::shape::Place { what, ty, span: b.value.span };
+            let name = self.quote(pattern_span(&b.pattern));
+            let place = Place { what: What::Name(&name), ty, span: b.value.span };
             self.match_type(&value, ty, &place, scope)?;
         }
         self.match_pattern(&b.pattern, value, scope)
