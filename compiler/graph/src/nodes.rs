@@ -85,6 +85,43 @@ pub struct Use {
     pub position: u32,
 }
 
+/// What the loops of a group look like: that decides its schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GroupKind {
+    /// Each element on its own.
+    Pointwise,
+    /// Reductions over the same rows, with what makes and uses those rows.
+    Row,
+    /// A product, a convolution or a window, with what follows on each element.
+    Contraction,
+    /// Two products with a row group between them.
+    Attention,
+}
+
+impl GroupKind {
+    pub const ALL: [GroupKind; 4] =
+        [GroupKind::Pointwise, GroupKind::Row, GroupKind::Contraction, GroupKind::Attention];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            GroupKind::Pointwise => "pointwise",
+            GroupKind::Row => "row",
+            GroupKind::Contraction => "contraction",
+            GroupKind::Attention => "attention",
+        }
+    }
+}
+
+/// Nodes that become one kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    pub kind: GroupKind,
+    /// Operands before users. Views may belong to several groups: each computes them for itself.
+    pub nodes: Vec<Value>,
+    /// What the kernel stores.
+    pub roots: Vec<Value>,
+}
+
 /// A function of tensors.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
@@ -95,6 +132,8 @@ pub struct Graph {
     pub outputs: Vec<(String, Value)>,
     /// New values of `state` and `cache` operands, by index into `operands`.
     pub updates: Vec<(usize, Value)>,
+    /// In an order in which they can run; empty before fusion.
+    pub groups: Vec<Group>,
     nodes: StableDiGraph<Node, Use>,
 }
 
@@ -347,6 +386,7 @@ struct Canonical<'a> {
     nodes: Vec<(Value, &'a Op, Vec<Known>, &'a [TensorType])>,
     outputs: Vec<(&'a str, Known)>,
     updates: Vec<(usize, Known)>,
+    groups: &'a [Group],
 }
 
 impl Graph {
@@ -368,6 +408,7 @@ impl Graph {
             nodes: nodes.collect(),
             outputs: self.outputs.iter().map(|(n, v)| (n.as_str(), known(v))).collect(),
             updates: self.updates.iter().map(|(i, v)| (*i, known(v))).collect(),
+            groups: &self.groups,
         }
     }
 }

@@ -93,6 +93,10 @@ impl fmt::Display for Graph {
         for value in self.order() {
             self.write_node(f, value)?;
         }
+        for group in &self.groups {
+            let list = |values: &[Value]| join(values.iter().map(|v| self.value_text(*v)));
+            writeln!(f, "  group {} {{{}}} -> {}", group.kind.name(), list(&group.nodes), list(&group.roots))?;
+        }
         let outputs = self.outputs.iter().map(|(n, v)| format!("{} = {}", Name(n), self.value_text(*v)));
         let updates = self
             .updates

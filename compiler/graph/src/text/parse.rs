@@ -4,7 +4,7 @@ use super::STORAGE;
 use crate::array::Array;
 use crate::dim::Dim;
 use crate::facts::Fact;
-use crate::nodes::{Graph, Guard, Node, Operand, Origin, Storage, Value};
+use crate::nodes::{Graph, Group, GroupKind, Guard, Node, Operand, Origin, Storage, Value};
 use crate::ops::{self, Attr, Op};
 use crate::types::TensorType;
 use diag::{FileId, Span};
@@ -64,6 +64,7 @@ pub(super) fn graph(text: &str, constants: &HashMap<u64, Array>) -> Result<Graph
             Rule::operand => reader.operand(part)?,
             Rule::condition => reader.condition(part)?,
             Rule::node => reader.node(part)?,
+            Rule::group => reader.group(part)?,
             Rule::leaving => reader.leaving(part)?,
             _ => {}
         }
@@ -174,6 +175,22 @@ impl Reader<'_> {
             (false, Some(text)) => return error(&text, "only a guard quotes its text"),
             (false, None) => self.graph.facts.assume(&fact),
         }
+        Ok(())
+    }
+
+    fn group(&mut self, pair: Pair<Rule>) -> Result<()> {
+        let mut group = Group { kind: GroupKind::Pointwise, nodes: vec![], roots: vec![] };
+        for part in pair.into_inner() {
+            match part.as_rule() {
+                Rule::kind => {
+                    let kind = GroupKind::ALL.into_iter().find(|k| k.name() == part.as_str());
+                    group.kind = kind.expect("the grammar lists the kinds");
+                }
+                Rule::value => group.nodes.push(self.value(part)?),
+                _ => group.roots = part.into_inner().map(|v| self.value(v)).collect::<Result<_>>()?,
+            }
+        }
+        self.graph.groups.push(group);
         Ok(())
     }
 
