@@ -4,10 +4,11 @@
 //! The step that fails first names the culprit: the operator's file, the schedule's lowering, or the back end.
 
 use cpu::Isa;
-use graph::{Array, Elem, TensorType, ops};
+use graph::interpret::values_of_sizes;
+use graph::{Array, Elem, Graph, Origin, Storage, TensorType, Value, gradients, ops};
 use kernel::{Kernel, Scheduled, apply, interpret};
 use std::path::{Path, PathBuf};
-use tests::case::{Case, cases};
+use tests::case::{Case, Random, cases};
 use tests::kernels::{Plain, kernel_of, plain};
 use tests::machine::{self, Failure};
 
@@ -61,7 +62,7 @@ fn check(case: &Case) -> Outcome {
     if let ([output], [exact]) = (&case.graph.node(case.node).types[..], &results[..]) {
         kernels(case, output, exact)?;
     }
-    Ok(())
+    gradient(case)
 }
 
 /// `infer` says what `eval` gives.
@@ -187,6 +188,86 @@ fn compare(got: &[f64], exact: &Array, tolerance: f64) -> Outcome {
         let (got, want) = (held(*got), held(*want));
         if !(got == want || got.is_nan() && want.is_nan() || (got - want).abs() <= tolerance * largest) {
             return Err(format!("element {i} is {got}, eval gives {want}"));
+        }
+    }
+    Ok(())
+}
+
+/// Elements of each operand that are moved to measure a gradient, at most.
+const MOVED: usize = 24;
+
+/// The gradient of a weighted sum of the float results against difference quotients, both by `eval` in f64.
+fn gradient(case: &Case) -> Outcome {
+    let is_float = |v: &Value, g: &Graph| g.ty(*v).elem.is_float();
+    let mut graph = case.graph.clone();
+    let wrt: Vec<usize> = (0..graph.operands.len()).filter(|i| is_float(&graph.operands[*i].value, &graph)).collect();
+    let results: Vec<Value> = graph.results(case.node).into_iter().filter(|v| is_float(v, &graph)).collect();
+    let (mut operands, mut random) = (case.operands.clone(), Random::new(99));
+    let Ok(exact) = values_of_sizes(&graph, &operands, &|n| case.size(n)) else { return Err("eval fails".into()) };
+    let of = weighted_sum(&mut graph, &results, &mut |value| {
+        let Array { elem, shape, .. } = &exact[&value];
+        operands.push(Array::from_fn(*elem, shape.clone(), |_| random.unit() * 2.0 - 1.0));
+    });
+    let Some(of) = of.filter(|_| !wrt.is_empty()) else { return Ok(()) };
+    let mut outcome = || {
+        let values: Vec<Value> = wrt.iter().map(|i| graph.operands[*i].value).collect();
+        let gradients = gradients(&mut graph, of, &values).map_err(|e| e.error.to_string())?;
+        graph.verify().map_err(|e| format!("{e}\n{graph}"))?;
+        let all = values_of_sizes(&graph, &operands, &|n| case.size(n)).map_err(|e| format!("{e}\n{graph}"))?;
+        for (operand, gradient) in wrt.iter().zip(gradients) {
+            quotients(case, &graph, of, &operands, *operand, &all[&gradient])?;
+        }
+        Ok(())
+    };
+    skipped(case, "gradient", outcome())
+}
+
+/// `sum(y w)` over values `y` of a graph, each `w` a new operand of it.
+fn weighted_sum(graph: &mut Graph, values: &[Value], weight: &mut dyn FnMut(Value)) -> Option<Value> {
+    let origin = Origin::default();
+    let mut total = None;
+    for value in values {
+        weight(*value);
+        let ty = graph.ty(*value).clone();
+        let axes = (0..ty.rank()).collect();
+        let name = format!("weight{}", graph.operands.len());
+        let w = graph.operand(name, Storage::Input, ty, origin.clone());
+        let product = graph.push(ops::Mul {}, &[*value, w], &origin).expect("both have one type");
+        let sum = graph.push(ops::Sum { axes, keep: false }, &[product], &origin).expect("all axes are there");
+        total = Some(match total {
+            None => sum,
+            Some(before) => graph.push(ops::Add {}, &[before, sum], &origin).expect("both are scalars"),
+        });
+    }
+    total
+}
+
+/// Moves elements of one operand both ways and compares what the scalar does with the gradient.
+fn quotients(case: &Case, graph: &Graph, of: Value, operands: &[Array], moved: usize, gradient: &Array) -> Outcome {
+    let x = &operands[moved];
+    if gradient.shape != x.shape {
+        return Err(format!("the gradient of operand {moved} has shape {:?}\n{graph}", gradient.shape));
+    }
+    // Only the case's own node and the sum, not the gradient.
+    let mut forward = graph.clone();
+    forward.outputs = vec![("of".into(), of)];
+    forward.remove_dead();
+    let at = |i: usize, value: f64| {
+        let mut operands = operands.to_vec();
+        operands[moved].data[i] = value;
+        let values = values_of_sizes(&forward, &operands, &|n| case.size(n)).map_err(|e| format!("{e}\n"))?;
+        Ok::<f64, String>(values[&of].data[0])
+    };
+    let step = x.data.len().div_ceil(MOVED).max(1);
+    for i in (0..x.data.len()).step_by(step) {
+        let h = 1e-5 * x.data[i].abs().max(1.0);
+        let quotient = (at(i, x.data[i] + h)? - at(i, x.data[i] - h)?) / (2.0 * h);
+        let got = gradient.data[i];
+        if !((got - quotient).abs() <= 1e-5 * quotient.abs().max(1.0)) {
+            return Err(format!(
+                "operand {moved}, element {i}, which is {}: the gradient is {got}, the difference quotient {quotient}\n{graph}",
+                x.data[i]
+            ));
         }
     }
     Ok(())
