@@ -47,7 +47,6 @@ pub fn build(graph: &Graph, group: &Group, memory: &dyn Memory) -> Result<Built,
     let mut builder = Builder {
         graph,
         memory,
-        nodes: group.nodes.iter().copied().collect(),
         roots: group.roots.iter().copied().collect(),
         stages,
         buffers: BTreeMap::new(),
@@ -100,12 +99,18 @@ fn stages(graph: &Graph, group: &Group) -> BTreeSet<Value> {
         }
         return stages;
     }
+    let bases: Vec<Value> = group.roots.iter().map(|r| storable(graph, *r).1).collect();
     for reduction in &reductions {
-        stages.insert(end_of_chain(graph, &inside, &stages, *reduction));
+        let end = end_of_chain(graph, &inside, &stages, *reduction);
+        // What only a root's views read is stored where they say.
+        if !bases.contains(&end) || graph.users(end).len() > 1 {
+            stages.insert(end);
+        }
     }
     // Operands first, so that a value above a new stage counts from there.
     for value in &group.nodes {
-        if graph.is_view(*value) || stages.contains(value) {
+        let branches = graph.users(*value).len() > 1;
+        if graph.is_view(*value) || stages.contains(value) || !branches {
             continue;
         }
         let readers = group.nodes.iter().chain(&group.roots).filter(|s| stages.contains(s));
@@ -117,6 +122,23 @@ fn stages(graph: &Graph, group: &Group) -> BTreeSet<Value> {
         }
     }
     stages
+}
+
+/// The views at the end of a root that only move or merge axes, last first, and the value under them.
+fn storable(graph: &Graph, root: Value) -> (Vec<Value>, Value) {
+    let (mut views, mut value) = (vec![], root);
+    loop {
+        let moves = match graph.op(value) {
+            Op::Transpose(_) => true,
+            Op::Reshape(r) => !r.splits_only(&graph.ty(graph.node(value).operands[0]).dims),
+            _ => false,
+        };
+        if !moves {
+            return (views, value);
+        }
+        views.push(value);
+        value = graph.node(value).operands[0];
+    }
 }
 
 /// The last of the pointwise nodes that follow `value` one by one with the same dims.
@@ -171,7 +193,6 @@ fn price(graph: &Graph, inside: &BTreeSet<Value>, stages: &BTreeSet<Value>, valu
 struct Builder<'g> {
     graph: &'g Graph,
     memory: &'g dyn Memory,
-    nodes: BTreeSet<Value>,
     roots: BTreeSet<Value>,
     stages: BTreeSet<Value>,
     buffers: BTreeMap<Value, BufferId>,
@@ -189,23 +210,7 @@ struct Builder<'g> {
 impl Builder<'_> {
     /// Stores a root. Views at its end that only move or merge axes become part of where it is stored.
     fn root(&mut self, kernel: &mut Kernel, root: Value) -> Result<(), Misfit> {
-        let mut path = vec![];
-        let mut value = root;
-        while self.nodes.contains(&value) && !self.memory.given(value) {
-            let storable = match self.graph.op(value) {
-                Op::Transpose(_) => true,
-                Op::Reshape(r) => {
-                    let from = &self.graph.ty(self.graph.node(value).operands[0]).dims;
-                    !r.splits_only(from)
-                }
-                _ => false,
-            };
-            if !storable || value != root && self.stages.contains(&value) {
-                break;
-            }
-            path.push(value);
-            value = self.graph.node(value).operands[0];
-        }
+        let (path, value) = storable(self.graph, root);
         let ty = self.graph.ty(value).clone();
         let axes = self.root_axes(kernel, &ty);
         let mut at = axes.clone();

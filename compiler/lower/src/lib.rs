@@ -154,6 +154,7 @@ impl Lower<'_> {
                 Ok(())
             }
             Err(reason) => {
+                if std::env::var_os("NNC_TRACE").is_some() { eprintln!("{:?}", reason.trace()); }
                 let parts = split_up(self.graph, group);
                 if parts.len() == 1 && parts[0].nodes == group.nodes {
                     let value = group.roots.first().copied().unwrap_or(Value { node: 0, result: 0 });
@@ -243,6 +244,7 @@ impl From<Misfit> for Refusal {
 }
 
 impl Refusal {
+    fn trace(&self) -> String { match self { Refusal::Misfit(m) => m.0.clone(), Refusal::Schedule{kernel,schedule,error} => format!("{kernel}\n{schedule}\n{error}") } }
     fn schedule(kernel: &Kernel, schedule: &str, error: ScheduleError) -> Refusal {
         Refusal::Schedule { kernel: kernel.to_string(), schedule: schedule.into(), error }
     }
