@@ -114,6 +114,10 @@ impl super::Primitive for Reshape {
         }
         c.load(0, at)
     }
+
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        vec![crate::Grad::To(v.reshape(v.dy[0], v.dims(v.x[0])))]
+    }
 }
 
 #[cfg(test)]
