@@ -1,7 +1,9 @@
 //! Threads that wait for work by spinning, then by sleeping.
 //!
-//! A job is a function of a range of tasks; the caller and the workers claim chunks in order until none is left, so a
-//! worker that the system suspends costs one chunk. Workers that find no job for a while park themselves.
+//! A job is a function of a range of tasks. Each thread has a share of them and claims chunks of it in order, then what
+//! is left of the others' shares, so a thread that the system suspends costs one chunk. The shares are the same for
+//! every job with as many tasks: what a thread wrote in one kernel it reads in the next, from its own cache.
+//! Workers that find no job for a while park themselves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -26,13 +28,20 @@ struct Shared {
     /// Counts jobs; odd while one is open to workers.
     epoch: AtomicU64,
     job: std::sync::Mutex<Option<JobPointer>>,
-    next: AtomicI64,
-    tasks: AtomicI64,
+    shares: Vec<Share>,
     chunk: AtomicI64,
     /// Workers inside the open job.
     active: AtomicUsize,
     parked: AtomicUsize,
     stop: AtomicBool,
+}
+
+/// The tasks of one thread, on a cache line of their own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Share {
+    next: AtomicI64,
+    end: AtomicI64,
 }
 
 /// A borrowed job; `Pool::run` does not return before every worker has left it.
@@ -48,8 +57,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             epoch: AtomicU64::new(0),
             job: std::sync::Mutex::new(None),
-            next: AtomicI64::new(0),
-            tasks: AtomicI64::new(0),
+            shares: (0..threads.max(1)).map(|_| Share::default()).collect(),
             chunk: AtomicI64::new(1),
             active: AtomicUsize::new(0),
             parked: AtomicUsize::new(0),
@@ -79,8 +87,11 @@ impl Pool {
         let pointer =
             JobPointer(unsafe { std::mem::transmute::<*const (dyn Job + '_), *const (dyn Job + 'static)>(job) });
         *shared.job.lock().unwrap_or_else(|e| e.into_inner()) = Some(pointer);
-        shared.next.store(0, Ordering::Relaxed);
-        shared.tasks.store(tasks, Ordering::Relaxed);
+        let threads = self.workers.len() as i64 + 1;
+        for (t, share) in (0..).zip(&shared.shares) {
+            share.next.store(tasks * t / threads, Ordering::Relaxed);
+            share.end.store((tasks * (t + 1) / threads).min(tasks), Ordering::Relaxed);
+        }
         shared.chunk.store(chunk.max(1), Ordering::Relaxed);
         shared.epoch.fetch_add(1, Ordering::SeqCst);
         if shared.parked.load(Ordering::SeqCst) > 0 {
@@ -108,13 +119,17 @@ impl Drop for Pool {
 
 impl Shared {
     fn claim(&self, job: &dyn Job, thread: usize) {
-        let (tasks, chunk) = (self.tasks.load(Ordering::Relaxed), self.chunk.load(Ordering::Relaxed));
-        loop {
-            let begin = self.next.fetch_add(chunk, Ordering::Relaxed);
-            if begin >= tasks {
-                return;
+        let chunk = self.chunk.load(Ordering::Relaxed);
+        let count = self.shares.len();
+        for share in (0..count).map(|i| &self.shares[(thread + i) % count]) {
+            let end = share.end.load(Ordering::Relaxed);
+            loop {
+                let begin = share.next.fetch_add(chunk, Ordering::Relaxed);
+                if begin >= end {
+                    break;
+                }
+                job.run(thread, begin, (begin + chunk).min(end));
             }
-            job.run(thread, begin, (begin + chunk).min(tasks));
         }
     }
 

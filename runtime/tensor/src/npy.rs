@@ -1,4 +1,4 @@
-//! Tensors in numpy's files: `.npy` holds one, `.npz` several by name.
+//! Tensors in numpy's `.npy` files.
 
 use crate::file::{FileError, write_whole};
 use crate::{Elem, Tensor};
@@ -6,33 +6,14 @@ use npyz::{DType, NpyFile, TypeChar, WriterBuilder};
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-/// Bytes that a file may ask for: a header that lies about its shape must not exhaust memory.
-const LARGEST: u64 = 1 << 40;
-
 pub fn read(path: &Path) -> Result<Tensor, FileError> {
     let file = std::fs::File::open(path).map_err(|e| FileError::io(path, e))?;
     let len = file.metadata().map_err(|e| FileError::io(path, e))?.len();
-    read_from(BufReader::new(file), len, path)
-}
-
-/// All tensors of an `.npz`, by name, in the order of the archive.
-pub fn read_all(path: &Path) -> Result<Vec<(String, Tensor)>, FileError> {
-    let mut archive = npyz::npz::NpzArchive::open(path).map_err(|e| FileError::io(path, e))?;
-    let names: Vec<String> = archive.array_names().map(String::from).collect();
-    let mut tensors = vec![];
-    for name in names {
-        let file = archive.by_name(&name).map_err(|e| FileError::io(path, e))?;
-        let Some(file) = file else { continue };
-        tensors.push((name.clone(), array(file, LARGEST, path)?));
-    }
-    Ok(tensors)
-}
-
-fn read_from(reader: impl Read, len: u64, path: &Path) -> Result<Tensor, FileError> {
-    let file = NpyFile::new(reader).map_err(|e| FileError::content(path, format!("no npy file: {e}")))?;
+    let file = NpyFile::new(BufReader::new(file)).map_err(|e| FileError::content(path, format!("no npy file: {e}")))?;
     array(file, len, path)
 }
 
+/// `limit` is the file's length: a header that lies about its shape must not exhaust memory.
 fn array<R: Read>(file: NpyFile<R>, limit: u64, path: &Path) -> Result<Tensor, FileError> {
     let shape: Vec<usize> = file.shape().iter().map(|n| *n as usize).collect();
     let DType::Plain(kind) = file.dtype() else {

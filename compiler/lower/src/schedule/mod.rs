@@ -24,6 +24,9 @@ pub struct Target {
 /// Extents that are known only when running are guessed as this, or their maximum if that is smaller.
 const GUESS: i64 = 128;
 
+/// A guess for extents without a maximum, when it comes to which loop threads share: most calls have small batches.
+const BATCH: i64 = 4;
+
 /// The schedule of a kernel.
 pub fn choose(kernel: &Kernel, kind: GroupKind, target: &Target) -> Result<Schedule, ScheduleError> {
     let shape = Shape::of(kernel);
@@ -68,8 +71,12 @@ fn unroll_of(shape: &Shape, axis: kernel::VarId, target: &Target) -> i64 {
 
 /// Loops over `axes`, outermost first; the largest of them, by guess, is shared by threads.
 fn outer_loops(shape: &Shape, axes: &[kernel::VarId]) -> String {
-    let largest = axes.iter().rev().max_by_key(|a| shape.guess(**a)).copied();
-    let mark = |a: &kernel::VarId| if Some(*a) == largest && shape.guess(*a) > 1 { "|" } else { "" };
+    let tasks = |a: kernel::VarId| match shape.bounded(a) {
+        true => shape.guess(a),
+        false => BATCH,
+    };
+    let largest = axes.iter().rev().max_by_key(|a| tasks(**a)).copied();
+    let mark = |a: &kernel::VarId| if Some(*a) == largest && tasks(*a) > 1 { "|" } else { "" };
     axes.iter().map(|a| format!("{}{}", shape.name(*a), mark(a))).collect::<Vec<_>>().join(" ")
 }
 

@@ -118,6 +118,14 @@ impl<'k> Shape<'k> {
         &self.kernel.buffers[access.buffer]
     }
 
+    /// Whether an axis has a constant extent or a maximum.
+    pub fn bounded(&self, var: VarId) -> bool {
+        match self.extent(var) {
+            Extent::Const(_) => true,
+            Extent::Size(s) => self.kernel.sizes[s.index()].max.is_some(),
+        }
+    }
+
     /// How many iterations an axis probably has.
     pub fn guess(&self, var: VarId) -> i64 {
         self.guess_extent(self.extent(var))
