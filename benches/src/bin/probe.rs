@@ -69,34 +69,13 @@ fn run(name: &str, kernel: &Kernel, schedule: &str, sizes: &[i64], flops: f64) {
     );
 }
 fn main() {
-    let mm = |h: &str| {
-        format!(
-            "{h}; split j 32 jo jt; split jt 16 jv l; split k 4 ko ki; layout B 1/32 0 1%32; nest jo io {{ C: ko ki* ii* jv* l@ }}"
-        )
-    };
-    run("matmul-512", &product(Some(512), 512, 512), &mm("split i even 14 io ii"), &[], 2. * 512f64.powi(3));
-    run("matmul-128", &product(Some(128), 128, 128), &mm("split i even 14 io ii"), &[], 2. * 128f64.powi(3));
-    for m in [1, 8, 17, 128, 300, 512] {
-        run(
-            &format!("matmul-dyn-{m}"),
-            &product(None, 512, 512),
-            &mm("split i chain 14+8+4+2+1 io ii"),
-            &[m],
-            2. * m as f64 * 512f64.powi(2),
-        );
+    for (n, k) in [(384, 384), (1536, 384), (384, 1536)] {
+        for (h, v) in [("14+8+4+2+1", 2), ("8+4+2+1", 3), ("9+8+4+2+1", 3), ("6+4+2+1", 4), ("13+8+4+2+1", 2), ("12+8+4+2+1", 2), ("10+8+4+2+1", 2), ("16+8+4+2+1", 1), ("24+16+8+4+2+1", 1)] {
+            for u in [1, 2, 4, 8] {
+                let w = v * 16;
+                let sched = format!("split i chain {h} io ii; split j {w} jo jt; split jt 16 jv l; split k {u} ko ki; layout B 1/{w} 0 1%{w}; nest jo io {{ C: ko ki* ii* jv* l@ }}");
+                run(&format!("{n}x{k} {h} x{w} u{u}"), &product(None, n, k), &sched, &[128], 2. * 128. * n as f64 * k as f64);
+            }
+        }
     }
-    run(
-        "conv3x3",
-        &convolution(64, 64, 56, 56, 3, 1),
-        "split x 14 xo xi; split o 32 ob ot; split ot 16 ov l; border y 1 1; border xo 1 1; layout W 0/32 1 2 3 0%32; layout Y 0/16 1 2 0%16; nest ob y xo { Y: c u v! xi* ov* l@ }",
-        &[],
-        2. * 9. * 4096. * 3136.,
-    );
-    run(
-        "softmax",
-        &softmax(4096, 1024.into(), &[]),
-        "split c 64 co ct; split ct 16 cu l; register m s; layout e 1 local r; stream Y; nest r { m: co cu+ l@, e s: co cu+ l@, Y: co cu* l@ }",
-        &[],
-        0.,
-    );
 }
