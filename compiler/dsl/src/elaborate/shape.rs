@@ -343,8 +343,7 @@ impl Elaborator<'_> {
     }
 
     fn meaning(&mut self, declared: &Expr, scope: &Rc<Scope>) -> Result<Meaning> {
-        let mut names = vec![];
-        declared.names(&mut names);
+        let mut names = declared.names();
         names.retain(|n| n.starts_with(char::is_uppercase) && scope.get(n).is_none());
         names.sort();
         names.dedup();
@@ -467,8 +466,7 @@ impl Elaborator<'_> {
     }
 
     fn false_fact(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Diagnostic> {
-        let mut names = vec![];
-        e.names(&mut names);
+        let mut names = e.names();
         names.dedup();
         let mut values = vec![];
         for name in names {

@@ -648,6 +648,10 @@ impl Elaborator<'_> {
         self.reshape(value, shape, span)
     }
 
+    pub(super) fn expand_to(&mut self, value: Value, shape: Vec<Dim>, span: Span) -> Result<Value> {
+        self.expand(value, &shape, span)
+    }
+
     pub(super) fn transpose_to(&mut self, value: Value, order: Vec<usize>, span: Span) -> Result<Value> {
         self.transpose(value, order, span)
     }
