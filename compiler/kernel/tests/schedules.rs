@@ -110,6 +110,28 @@ fn row_length_known_only_when_running() {
 }
 
 #[test]
+fn blocks_and_threads() {
+    let tile = "split i 32 io it; split it 4 ii ir; split j 32 jo jt; split jt 4 jj jr; split k 8 kq kt;\
+                stage A as P; stage B as Q; layout P 0 1 local io; layout Q 0 1 local jo;\
+                nest io.by jo.bx { P: ii.ty ir kq kt.tx, Q: kq kt.ty jj.tx jr, C: ii.ty jj.tx k ir* jr* }";
+    for (m, n, depth) in [(64, 64, 16), (37, 50, 19), (1, 3, 2)] {
+        check(&product(Some(m), n, depth), tile, &[]);
+    }
+    // Reductions across the threads of a block, a row each.
+    let row =
+        "split c 128 co ct; register m s; layout e 1 local r; nest r.bx { m: co ct.tx, e s: co ct.tx, Y: co ct.tx }";
+    let both = "split c 128 co cq; split cq 4 ct l; register m s; layout e 1 local r;\
+                nest r.bx { m: co ct.tx l@, e s: co ct.tx l@, Y: co ct.tx l@ }";
+    let strided = "split c 4 ct ci; register m s; layout e 1 local r;\
+                   nest r.bx { m: ct.tx ci, e s: ct.tx ci, Y: ct.tx ci }";
+    for n in [1, 16, 83, 128, 300] {
+        for schedule in [row, both, strided] {
+            check(&softmax(7, n.into(), &[]), schedule, &[]);
+        }
+    }
+}
+
+#[test]
 fn a_staged_copy_transposes() {
     let mut k = product(Some(20), 50, 24);
     k.name = "staged".into();

@@ -1,16 +1,16 @@
 //! Stages computed together: their own loops, register tiles for reductions, the epilogue on each point.
 
 use super::regions::Region;
-use super::{Apply, Bind, Env};
+use super::{Apply, Bind, Env, loop_kind};
 use crate::affine::{Affine, BufferId, ExprId, Extent, VarId};
 use crate::expr::{Combine, Expr, Subscript};
 use crate::schedule::{Mark, ScheduleError, error};
-use crate::scheduled::{LoopKind, Stmt};
+use crate::scheduled::Stmt;
 
 impl TileDim {
-    /// The reduction runs over the lanes of a vector, which are combined at the end.
-    fn across_lanes(&self) -> bool {
-        self.reduced && self.mark == Mark::Lanes
+    /// The reduction runs over the lanes of a vector or the threads of a block, which are combined at the end.
+    fn across(&self) -> bool {
+        self.reduced && matches!(self.mark, Mark::Lanes | Mark::Thread(_))
     }
 }
 
@@ -84,7 +84,7 @@ impl Apply<'_> {
             tiles.push(self.tile(stage, reduction, loops, env)?);
         }
         for tile in &tiles {
-            let own: Vec<_> = tile.dims.iter().filter(|d| !d.across_lanes()).map(|d| (d.var, d.mark)).collect();
+            let own: Vec<_> = tile.dims.iter().filter(|d| !d.across()).map(|d| (d.var, d.mark)).collect();
             self.points(&own, env, &mut |apply, env| apply.start(tile, env))?;
         }
         self.accumulate(stages, &tiles, loops, env)?;
@@ -124,10 +124,15 @@ impl Apply<'_> {
             };
             dims.push(TileDim { var: *var, mark: *mark, extent, stride: 0, reduced });
         }
-        // Lanes are contiguous, so that one address is one vector.
+        // Lanes are contiguous, so that one address is one vector. Threads come last: each has a part of its own.
+        let rank = |mark: Mark| match mark {
+            Mark::Lanes => 0,
+            Mark::Thread(_) => 2,
+            _ => 1,
+        };
         let mut stride = 1;
-        for lanes in [true, false] {
-            for dim in dims.iter_mut().rev().filter(|d| (d.mark == Mark::Lanes) == lanes) {
+        for level in 0..3 {
+            for dim in dims.iter_mut().rev().filter(|d| rank(d.mark) == level) {
                 dim.stride = stride;
                 stride *= dim.extent;
             }
@@ -154,14 +159,18 @@ impl Apply<'_> {
     fn tile_address(&self, tile: &Tile, env: &Env, skip: impl Fn(&TileDim) -> bool) -> Affine {
         let mut address = Affine::default();
         for dim in tile.dims.iter().filter(|d| !skip(d)) {
-            let position = self.step(dim.var, env).offset(env.vars[dim.var].ordinal);
+            let mut position = self.step(dim.var, env);
+            // Each region of a loop over threads starts with the first of them again.
+            if !matches!(dim.mark, Mark::Thread(_)) {
+                position = position.offset(env.vars[dim.var].ordinal);
+            }
             address = address.plus(&position, dim.stride);
         }
         address
     }
 
     fn start(&mut self, tile: &Tile, env: &Env) -> Outcome {
-        let mut at = self.tile_address(tile, env, TileDim::across_lanes);
+        let mut at = self.tile_address(tile, env, TileDim::across);
         let value = match tile.block {
             Some((false, _)) => self.read_target(tile.stage, env)?,
             _ => {
@@ -170,17 +179,23 @@ impl Apply<'_> {
             }
         };
         // Every lane gets a value, those that no element reaches too.
-        let lanes = tile.dims.iter().find(|d| d.across_lanes()).map(|dim| {
-            let var = self.new_loop("lane".into(), Extent::Const(dim.extent), LoopKind::Lanes);
-            at = at.clone().plus(&Affine::var(var), dim.stride);
-            var
-        });
+        let across = self.across(tile, &mut at);
         let set = Stmt::Set { target: tile.register, at, combine: None, value, stream: false };
-        self.stmts.push(match lanes {
-            Some(var) => Stmt::Loop { var, body: vec![set] },
-            None => set,
-        });
+        let open = |body: Stmt, var: &VarId| Stmt::Loop { var: *var, body: vec![body] };
+        self.stmts.push(across.iter().fold(set, open));
         Ok(())
+    }
+
+    /// A loop for each dim whose parts are combined at the end; `at` addresses the part.
+    fn across(&mut self, tile: &Tile, at: &mut Affine) -> Vec<VarId> {
+        let mut vars = vec![];
+        for dim in tile.dims.iter().filter(|d| d.across()) {
+            let name = if dim.mark == Mark::Lanes { "lane" } else { "thread" };
+            let var = self.new_loop(name.into(), Extent::Const(dim.extent), loop_kind(dim.mark));
+            *at = at.clone().plus(&Affine::var(var), dim.stride);
+            vars.push(var);
+        }
+        vars
     }
 
     fn read_target(&mut self, stage: usize, env: &Env) -> Result<ExprId, ScheduleError> {
@@ -251,20 +266,14 @@ impl Apply<'_> {
         Ok(())
     }
 
-    /// Combines the accumulators of one point, then lanes, and stores what the stage makes of it.
+    /// Combines the accumulators of one point, then lanes and threads, and stores what the stage makes of it.
     fn complete(&mut self, tile: &Tile, env: &Env) -> Outcome {
         let mut address = self.tile_address(tile, env, |d| d.reduced);
-        let mut lanes = None;
+        let across = self.across(tile, &mut address);
         let mut offsets = vec![0];
-        for dim in tile.dims.iter().filter(|d| d.reduced) {
-            if dim.across_lanes() {
-                let var = self.new_loop("lane".into(), Extent::Const(dim.extent), LoopKind::Lanes);
-                address = address.plus(&Affine::var(var), dim.stride);
-                lanes = Some(var);
-            } else {
-                let steps = |from: &i64| (0..dim.extent).map(move |i| from + i * dim.stride).collect::<Vec<_>>();
-                offsets = offsets.iter().flat_map(steps).collect();
-            }
+        for dim in tile.dims.iter().filter(|d| d.reduced && !d.across()) {
+            let steps = |from: &i64| (0..dim.extent).map(move |i| from + i * dim.stride).collect::<Vec<_>>();
+            offsets = offsets.iter().flat_map(steps).collect();
         }
         let elem = self.kernel.exprs.elem(tile.reduction.body);
         let mut parts: Vec<ExprId> = (offsets.iter())
@@ -281,8 +290,7 @@ impl Apply<'_> {
             };
             parts = parts.chunks(2).map(|p| pair(&mut self.out.exprs, p)).collect();
         }
-        let axes: Vec<VarId> = lanes.into_iter().collect();
-        let total = self.out.exprs.reduce(tile.reduction.op, &axes, parts[0]);
+        let total = self.out.exprs.reduce(tile.reduction.op, &across, parts[0]);
         let partial = matches!(tile.block, Some((_, false)));
         self.set(tile.stage, Some(total), partial, env)
     }

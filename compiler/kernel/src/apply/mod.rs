@@ -128,6 +128,8 @@ struct Apply<'a> {
     derived: HashMap<SizeValue, SizeId>,
     registers: HashMap<BufferId, Vec<i64>>,
     stmts: Vec<Stmt>,
+    /// The variable whose loop is shared by threads.
+    parallel: Option<usize>,
 }
 
 /// Loop variables that are not open stand in affines under ids from the top, for interval analysis only.
@@ -170,6 +172,7 @@ impl<'a> Apply<'a> {
             derived: HashMap::new(),
             registers: HashMap::new(),
             stmts: vec![],
+            parallel: None,
         };
         apply.lay_out()?;
         Ok(apply)
@@ -281,24 +284,16 @@ impl<'a> Apply<'a> {
         env: &Env,
         body: &mut dyn FnMut(&mut Self, &Env) -> Result<(), ScheduleError>,
     ) -> Result<(), ScheduleError> {
-        // Vectors stay vectors, however short: their other lanes must not count.
-        let single = region.count == Extent::Const(1) && mark != Mark::Lanes;
+        // Vectors stay vectors, however short: their other lanes must not count. So do blocks and threads.
+        let single =
+            region.count == Extent::Const(1) && !matches!(mark, Mark::Lanes | Mark::Block(_) | Mark::Thread(_));
         if mark.unrolled() && region.count.as_const().is_none() {
             return error(format!("`{}` is unrolled, but its extent is known only when running", self.vars[var].name));
         }
         if single {
             return body(self, &self.enter(var, mark, region, Bind::Const(0), env));
         }
-        let kind = match mark {
-            Mark::Serial => LoopKind::Serial,
-            Mark::Parallel => LoopKind::Parallel,
-            Mark::Unroll | Mark::Partial => LoopKind::Unroll,
-            Mark::Fresh => LoopKind::UnrollFresh,
-            Mark::Lanes => LoopKind::Lanes,
-            Mark::Block(d) => LoopKind::Block(d),
-            Mark::Thread(d) => LoopKind::Thread(d),
-        };
-        let id = self.new_loop(self.vars[var].name.clone(), region.count, kind);
+        let id = self.new_loop(self.vars[var].name.clone(), region.count, loop_kind(mark));
         let outside = std::mem::take(&mut self.stmts);
         let result = body(self, &self.enter(var, mark, region, Bind::Loop(id), env));
         let body = std::mem::replace(&mut self.stmts, outside);
@@ -350,6 +345,18 @@ impl<'a> Apply<'a> {
     fn new_register(&mut self, name: String, elem: tensor::Elem, len: i64) -> BufferId {
         self.out.storage.push(Storage { name, elem, place: Place::Register, len: Some(len), written: true });
         BufferId(self.out.storage.len() as u32 - 1)
+    }
+}
+
+fn loop_kind(mark: Mark) -> LoopKind {
+    match mark {
+        Mark::Serial => LoopKind::Serial,
+        Mark::Parallel => LoopKind::Parallel,
+        Mark::Unroll | Mark::Partial => LoopKind::Unroll,
+        Mark::Fresh => LoopKind::UnrollFresh,
+        Mark::Lanes => LoopKind::Lanes,
+        Mark::Block(d) => LoopKind::Block(d),
+        Mark::Thread(d) => LoopKind::Thread(d),
     }
 }
 
