@@ -367,15 +367,12 @@ impl Elaborator<'_> {
 
     fn require_equal(&self, text: &str, declared: &Dim, actual: &Dim, place: &Place, found: &TensorType) -> Result<()> {
         let ty = self.sources.snippet(place.ty.span);
-        let value = if declared.to_string() == text { String::new() } else { format!("{text} = ") };
+        let is = if declared.to_string() == text { String::new() } else { format!("{text} is ") };
         let error = match self.graph.facts.eq(declared, actual) {
             Verdict::Proved => return Ok(()),
             Verdict::Refuted => {
-                let message = format!(
-                    "{} must be {ty}, got {}: {value}{declared} here and {actual} there",
-                    place.what,
-                    self.type_text(found)
-                );
+                let message =
+                    format!("{} must be {ty}, got {}: {is}{declared}, not {actual}", place.what, self.type_text(found));
                 Diagnostic::new(Code::SHAPE, place.span, message)
             }
             Verdict::Unknown => {

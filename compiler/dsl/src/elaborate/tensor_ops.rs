@@ -575,20 +575,30 @@ impl Elaborator<'_> {
         let size = self.graph.ty(x).dims[axis].clone();
         let start = if i.as_int().is_some_and(|n| n < 0) { size.clone() + i.clone() } else { i.clone() };
         let stop = start.clone() + Dim::int(1);
-        let facts = &self.graph.facts;
-        for (low, high) in [(&Dim::int(0), &start), (&stop, &size)] {
-            if facts.le(low, high) != Verdict::Proved {
-                let message = format!("index {i} of an axis of {size}");
-                let error = Diagnostic::new(Code::OUT_OF_RANGE, span, message);
-                return Err(Box::new(
-                    error.help(format!("if the axis is always long enough, state it: where {low} <= {high}")),
-                ));
-            }
-        }
+        self.within([&Dim::int(0), &start, &stop, &size], &format!("index {i} of an axis of {size}"), span)?;
         if start == Dim::int(0) && size == Dim::int(1) {
             return Ok(x);
         }
         self.push(ops::Slice { axis, start, stop, step: 1 }, &[x], span)
+    }
+
+    /// Each of these is at most the next.
+    fn within(&self, bounds: [&Dim; 4], message: &str, span: Span) -> Result<()> {
+        for pair in bounds.windows(2) {
+            let error = Diagnostic::new(Code::OUT_OF_RANGE, span, message);
+            match self.graph.facts.le(pair[0], pair[1]) {
+                Verdict::Proved => {}
+                Verdict::Refuted => return Err(Box::new(error)),
+                Verdict::Unknown => {
+                    let error = self.with_sizes(error, pair);
+                    let (low, high) = (pair[0], pair[1]);
+                    return Err(Box::new(
+                        error.help(format!("state it, and it is checked on each call: where {low} <= {high}")),
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn slice(
@@ -620,6 +630,8 @@ impl Elaborator<'_> {
         };
         let start = end(from, Dim::int(0))?;
         let stop = end(to, size.clone())?;
+        let message = format!("the slice {start}..{stop} of an axis of {size}");
+        self.within([&Dim::int(0), &start, &stop, &size], &message, span)?;
         if start == Dim::int(0) && stop == size {
             return Ok(x);
         }
