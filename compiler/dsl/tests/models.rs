@@ -73,3 +73,9 @@ fn lstm_lm() {
     let model = elaborate("lstm_lm.nn", &[("T", "4")]);
     insta::assert_snapshot!("lstm_lm", format!("{}\n{}", signature(&model), stored(&model)));
 }
+
+#[test]
+fn custom_kernel() {
+    let model = elaborate("custom_kernel.nn", &[]);
+    assert_eq!(signature(&model), "forward(x: f32[B, T, 64]) -> (output: f32[B, T, 64])");
+}

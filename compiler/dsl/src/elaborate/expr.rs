@@ -10,6 +10,9 @@ use std::rc::Rc;
 /// Expressions inside each other, calls included, at most.
 const DEPTH: usize = 2000;
 
+/// The largest whole number that is written; sums of such numbers fit 64 bits.
+pub(super) const LARGEST: i64 = 1 << 53;
+
 /// Items of a range, at most.
 const RANGE: i64 = 1_000_000;
 
@@ -33,6 +36,9 @@ impl Elaborator<'_> {
 
     fn expr_kind(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Val> {
         Ok(match &e.kind {
+            ExprKind::Int(n) if *n > LARGEST => {
+                return self.fail(Code::STATIC_TYPE, e.span, "this number is too large: whole numbers go to 2 ** 53");
+            }
             ExprKind::Int(n) => Val::int(*n),
             ExprKind::Float(x) => Val::Float(*x),
             ExprKind::Bool(b) => Val::Bool(*b),

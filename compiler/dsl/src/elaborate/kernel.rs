@@ -360,11 +360,11 @@ impl Elaborator<'_> {
     ) -> Result<Value> {
         let value = self.tensor(&x.value, elem, span)?;
         let order = axes.iter().filter_map(|a| x.axes.iter().position(|b| a == b)).collect();
-        let value = self.transpose_to(value, order, span)?;
+        let value = self.transpose(value, order, span)?;
         let size = |a: &Index, whole: bool| if whole || x.axes.contains(a) { env.size(a) } else { Dim::int(1) };
-        let value = self.reshape_to(value, axes.iter().map(|a| size(a, false)).collect(), span)?;
+        let value = self.reshape(value, axes.iter().map(|a| size(a, false)).collect(), span)?;
         match full {
-            true => self.expand_to(value, axes.iter().map(|a| size(a, true)).collect(), span),
+            true => self.expand(value, &axes.iter().map(|a| size(a, true)).collect::<Vec<_>>(), span),
             false => Ok(value),
         }
     }

@@ -387,7 +387,7 @@ impl<'a> Elaborator<'a> {
     fn define(&self, name: &str, span: Span) -> Result<Option<Val>> {
         let Some((_, text)) = self.defines.iter().find(|(n, _)| n == name) else { return Ok(None) };
         self.used.borrow_mut().insert(name.to_string());
-        if let Ok(n) = text.parse::<i64>() {
+        if let Some(n) = text.parse::<i64>().ok().filter(|n| (-expr::LARGEST..=expr::LARGEST).contains(n)) {
             return Ok(Some(Val::Num(Dim::int(n))));
         }
         if let Ok(x) = text.parse::<f64>() {

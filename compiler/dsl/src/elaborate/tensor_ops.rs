@@ -208,21 +208,21 @@ impl Elaborator<'_> {
         self.push(ops::Div {}, &[whole, by], span)
     }
 
-    fn expand(&mut self, value: Value, shape: &[Dim], span: Span) -> Result<Value> {
+    pub(super) fn expand(&mut self, value: Value, shape: &[Dim], span: Span) -> Result<Value> {
         match self.graph.ty(value).dims == shape {
             true => Ok(value),
             false => self.push(ops::Expand { shape: shape.to_vec() }, &[value], span),
         }
     }
 
-    fn reshape(&mut self, value: Value, shape: Vec<Dim>, span: Span) -> Result<Value> {
+    pub(super) fn reshape(&mut self, value: Value, shape: Vec<Dim>, span: Span) -> Result<Value> {
         match self.graph.ty(value).dims == shape {
             true => Ok(value),
             false => self.push(ops::Reshape { shape }, &[value], span),
         }
     }
 
-    fn transpose(&mut self, value: Value, order: Vec<usize>, span: Span) -> Result<Value> {
+    pub(super) fn transpose(&mut self, value: Value, order: Vec<usize>, span: Span) -> Result<Value> {
         match order.is_sorted() {
             true => Ok(value),
             false => self.push(ops::Transpose { order }, &[value], span),
@@ -638,7 +638,7 @@ impl Elaborator<'_> {
         self.push(ops::Slice { axis, start, stop, step: 1 }, &[x], span)
     }
 
-    /// Rank-0 results and stacked values of the iterations of a scan, in order, by unrolling.
+    /// Tensors of one type, one after another along a new axis.
     pub(super) fn stack(&mut self, values: &[Value], axis: usize, span: Span) -> Result<Value> {
         let mut parts = vec![];
         for value in values {
@@ -649,23 +649,12 @@ impl Elaborator<'_> {
         self.push(ops::Concat { axis }, &parts, span)
     }
 
+    /// One place of an axis, without the axis.
     pub(super) fn take_one(&mut self, x: Value, axis: usize, i: i64, span: Span) -> Result<Value> {
         let part = self.one_of(x, axis, &Dim::int(i), span)?;
         let mut dims = self.graph.ty(part).dims.clone();
         dims.remove(axis);
         self.reshape(part, dims, span)
-    }
-
-    pub(super) fn reshape_to(&mut self, value: Value, shape: Vec<Dim>, span: Span) -> Result<Value> {
-        self.reshape(value, shape, span)
-    }
-
-    pub(super) fn expand_to(&mut self, value: Value, shape: Vec<Dim>, span: Span) -> Result<Value> {
-        self.expand(value, &shape, span)
-    }
-
-    pub(super) fn transpose_to(&mut self, value: Value, order: Vec<usize>, span: Span) -> Result<Value> {
-        self.transpose(value, order, span)
     }
 
     pub(super) fn ty(&self, value: Value) -> TensorType {
