@@ -578,7 +578,7 @@ pub(crate) fn list_of(names: &[String]) -> String {
 /// The name among `names` that is nearest to `wrong`, if one is near.
 pub(crate) fn nearest<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let near = names.map(|n| (distance(wrong, n), n)).min();
-    near.filter(|(d, _)| *d <= 1 + wrong.len() / 4).map(|(_, n)| n)
+    near.filter(|(d, _)| *d <= 1 + wrong.len() / 4 && *d < wrong.len()).map(|(_, n)| n)
 }
 
 /// Edits, swaps of neighbours included, that turn one word into the other.

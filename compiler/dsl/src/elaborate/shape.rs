@@ -367,7 +367,7 @@ impl Elaborator<'_> {
 
     fn require_equal(&self, text: &str, declared: &Dim, actual: &Dim, place: &Place, found: &TensorType) -> Result<()> {
         let ty = self.sources.snippet(place.ty.span);
-        let is = if declared.to_string() == text { String::new() } else { format!("{text} is ") };
+        let is = if declared.to_string() == text { "expected ".into() } else { format!("{text} is ") };
         let error = match self.graph.facts.eq(declared, actual) {
             Verdict::Proved => return Ok(()),
             Verdict::Refuted => {
