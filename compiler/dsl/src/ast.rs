@@ -173,6 +173,21 @@ impl Block {
     pub fn value_span(&self) -> Span {
         self.stmts.last().map_or(self.span, |s| s.span)
     }
+
+    fn visit<'e>(&'e self, f: &mut dyn FnMut(&'e Expr)) {
+        for stmt in &self.stmts {
+            match &stmt.kind {
+                StmtKind::Bind(b) => b.value.visit(f),
+                StmtKind::Expr(e) => e.visit(f),
+                StmtKind::Update { target, value } => [target, value].into_iter().for_each(|e| e.visit(f)),
+                StmtKind::For { over, body, .. } => {
+                    over.visit(f);
+                    body.visit(f);
+                }
+                StmtKind::Storage(_) => {}
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -250,29 +265,63 @@ impl Expr {
     }
 
     /// Every name that occurs, in order.
-    pub fn names<'e>(&'e self, out: &mut Vec<&'e str>) {
-        match &self.kind {
-            ExprKind::Name(name) => out.push(name),
-            ExprKind::Unary { operand, .. } => operand.names(out),
-            ExprKind::Binary { left, right, .. } => {
-                left.names(out);
-                right.names(out);
+    pub fn names(&self) -> Vec<&str> {
+        let mut names = vec![];
+        self.visit(&mut |e| {
+            if let ExprKind::Name(name) = &e.kind {
+                names.push(name.as_str());
             }
-            ExprKind::Call { callee: base, args } => {
-                base.names(out);
-                args.iter().for_each(|a| a.value.names(out));
+        });
+        names
+    }
+
+    /// Calls `f` with this expression and every one inside it, from left to right.
+    pub fn visit<'e>(&'e self, f: &mut dyn FnMut(&'e Expr)) {
+        f(self);
+        match &self.kind {
+            ExprKind::Unary { operand, .. } => operand.visit(f),
+            ExprKind::Binary { left, right, .. } => [left, right].into_iter().for_each(|e| e.visit(f)),
+            ExprKind::Call { callee, args } => {
+                callee.visit(f);
+                args.iter().for_each(|a| a.value.visit(f));
             }
             ExprKind::Index { base, items } => {
-                base.names(out);
-                items.iter().for_each(|i| {
-                    if let Ix::At(e) = i {
-                        e.names(out)
-                    }
+                base.visit(f);
+                items.iter().for_each(|i| match i {
+                    Ix::At(e) | Ix::Each { over: e, .. } => e.visit(f),
+                    Ix::Slice { from, to, .. } => from.iter().chain(to).for_each(|e| e.visit(f)),
+                    Ix::Ellipsis(_) | Ix::Full(_) | Ix::Group(_) => {}
                 });
             }
-            ExprKind::Field { base, .. } => base.names(out),
-            ExprKind::List(items) => items.iter().for_each(|i| i.names(out)),
-            _ => {}
+            ExprKind::Field { base, .. } => base.visit(f),
+            ExprKind::List(items) => items.iter().for_each(|e| e.visit(f)),
+            ExprKind::ListFor { value, over, .. } => [value, over].into_iter().for_each(|e| e.visit(f)),
+            ExprKind::Tuple(args) => args.iter().for_each(|a| a.value.visit(f)),
+            ExprKind::If { condition, then, otherwise } => {
+                condition.visit(f);
+                then.visit(f);
+                match otherwise.as_deref() {
+                    Some(Else::If(e)) => e.visit(f),
+                    Some(Else::Block(b)) => b.visit(f),
+                    None => {}
+                }
+            }
+            ExprKind::Pipe { source, stages } => {
+                source.visit(f);
+                stages.iter().for_each(|s| s.call.visit(f));
+            }
+            ExprKind::Scan(scan) => {
+                scan.carry.iter().for_each(|a| a.value.visit(f));
+                scan.over.visit(f);
+                scan.body.visit(f);
+            }
+            ExprKind::Lambda { body, .. } => body.visit(f),
+            ExprKind::Str(parts) => parts.iter().for_each(|p| {
+                if let StrPart::Hole(e) = p {
+                    e.visit(f)
+                }
+            }),
+            ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Bool(_) | ExprKind::None | ExprKind::Name(_) => {}
         }
     }
 }

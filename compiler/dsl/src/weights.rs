@@ -1,7 +1,7 @@
 //! `weights` blocks: from the names of tensors in a file to the names of a model.
 
 use crate::ast::{self, Expr, ExprKind};
-use crate::elaborate::{Stored, distance};
+use crate::elaborate::Stored;
 use diag::{Code, Diagnostic, Span};
 use graph::{Dim, Storage};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -194,29 +194,38 @@ impl Mismatch {
         self.missing.is_empty() && self.unused.is_empty() && self.misshaped.is_empty() && self.doubled.is_empty()
     }
 
-    /// Fills in the nearest names, those of equal shape first, and rules that follow from them.
+    /// Fills in the nearest names and rules that follow from them. The name nearest to a missing one has the same shape,
+    /// then the longest run of equal parts; each is given once.
     fn find_nearest(&mut self, file: &[FileTensor], needed: &[&Stored]) {
-        /// Names compared with each other, at most: it takes a product of their lengths.
-        const COMPARED: usize = 200_000;
+        /// Names compared with each other, at most.
+        const COMPARED: usize = 1_000_000;
         if self.missing.len() * self.unused.len() > COMPARED {
             return;
         }
         let shapes: HashMap<&str, &[i64]> = file.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
         let wanted: HashMap<&str, Vec<i64>> = needed.iter().map(|s| (s.name.as_str(), shape_of(s))).collect();
-        let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
+        let mut free: Vec<&String> = self.unused.iter().collect();
+        let mut rules: Vec<(String, String)> = vec![];
         for (name, nearest) in &mut self.missing {
             let shape = &wanted[name.as_str()];
-            let far = |u: &&String| (shapes.get(u.as_str()) != Some(&shape.as_slice()), distance(name, u));
-            *nearest = self.unused.iter().min_by_key(far).cloned();
-            if let Some(found) = nearest {
-                *counts.entry(rename(found, name)).or_default() += 1;
+            let near = |found: &String| {
+                let same_shape = shapes.get(found.as_str()) == Some(&shape.as_slice());
+                (same_shape, common(found, name).0)
+            };
+            // Of equals, the first in the file.
+            let best = (0..free.len()).rev().max_by_key(|i| near(free[*i]));
+            if let Some(best) = best.filter(|i| near(free[*i]) > (false, 0)) {
+                let found = free.remove(best);
+                let rule = rename(found, name);
+                if !rules.contains(&rule) {
+                    rules.push(rule);
+                }
+                *nearest = Some(found.clone());
             }
         }
-        let mut rules: Vec<((String, String), usize)> = counts.into_iter().collect();
-        rules.sort_by_key(|(rule, count)| (std::cmp::Reverse(*count), rule.0.clone()));
         // A rule for each name is no rule.
-        if rules.len() <= 6 && self.missing.len() > rules.len() || self.missing.len() == 1 {
-            self.rules = rules.into_iter().map(|((from, to), _)| format!("\"{from}\" -> \"{to}\"")).collect();
+        if rules.len() <= 6 && (rules.len() < self.missing.len() || self.missing.len() == 1) {
+            self.rules = rules.into_iter().map(|(from, to)| format!("\"{from}\" -> \"{to}\"")).collect();
         }
     }
 
@@ -262,28 +271,33 @@ impl fmt::Display for Mismatch {
 
 impl std::error::Error for Mismatch {}
 
-/// The rule that renames one name to the other: what they have in common becomes a star.
-fn rename(from: &str, to: &str) -> (String, String) {
-    let (a, b): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
-    let (mut best, mut row) = ((0, 0, 0), vec![0usize; b.len() + 1]);
+/// The longest run of parts that two names share: its length, and where it ends in each.
+fn common(a: &str, b: &str) -> (usize, usize, usize) {
+    let (a, b): (Vec<&str>, Vec<&str>) = (a.split('.').collect(), b.split('.').collect());
+    let mut best = (0, 0, 0);
+    let mut row = vec![0usize; b.len() + 1];
     for i in 0..a.len() {
         let mut next = vec![0; b.len() + 1];
         for j in 0..b.len() {
             if a[i] == b[j] {
                 next[j + 1] = row[j] + 1;
-                if next[j + 1] > best.0 {
-                    best = (next[j + 1], i + 1, j + 1);
-                }
+                best = best.max((next[j + 1], i + 1, j + 1));
             }
         }
         row = next;
     }
-    let (length, i, j) = best;
-    let star = |name: &[char], end: usize| {
-        let (before, after) = (&name[..end - length], &name[end..]);
-        format!("{}*{}", before.iter().collect::<String>(), after.iter().collect::<String>())
+    best
+}
+
+/// The rule that renames one name to the other: the parts they have in common become a star.
+fn rename(from: &str, to: &str) -> (String, String) {
+    let (length, i, j) = common(from, to);
+    let star = |name: &str, end: usize| {
+        let mut parts: Vec<&str> = name.split('.').collect();
+        parts.splice(end - length..end, (length > 0).then_some("*"));
+        parts.join(".")
     };
-    (star(&a, i), star(&b, j))
+    (star(from, i), star(to, j))
 }
 
 fn shape_of(stored: &Stored) -> Vec<i64> {

@@ -73,3 +73,21 @@ fn lstm_lm() {
     let model = elaborate("lstm_lm.nn", &[("T", "4")]);
     insta::assert_snapshot!("lstm_lm", format!("{}\n{}", signature(&model), stored(&model)));
 }
+
+#[test]
+fn custom_kernel() {
+    let model = elaborate("custom_kernel.nn", &[]);
+    assert_eq!(signature(&model), "forward(x: f32[B, T, 64]) -> (output: f32[B, T, 64])");
+}
+
+#[test]
+fn defines_name_something() {
+    let mut sources = SourceMap::default();
+    let id = sources.add("model.nn", "const width = 4\nmodel M(x: [B, 8]) -> [B, width] = x |> Linear(width)");
+    let define = |name: &str| vec![(name.to_string(), "2".to_string())];
+    let model = dsl::elaborate(&mut sources, id, None, &define("width")).unwrap();
+    assert_eq!(signature(&model), "forward(x: f32[B, 8]) -> (output: f32[B, 2])");
+    let errors = dsl::elaborate(&mut sources, id, None, &define("widht")).unwrap_err();
+    let expected = "-D widht: M has no constant, configuration or size of this name; did you mean `width`?";
+    assert_eq!(errors[0].message, expected);
+}

@@ -20,6 +20,12 @@ pub(crate) struct Given {
 /// Defaults of attributes that the graph's text form always states.
 const ATTRIBUTE_DEFAULTS: &[(&str, &str, i64)] = &[("argmax", "axis", -1), ("sort", "axis", -1), ("top_k", "axis", -1)];
 
+/// Calls that a message names, at most.
+const USES: usize = 8;
+
+/// Operators with several results, and the names of these.
+const RESULTS: &[(&str, &[&str])] = &[("sort", &["values", "indices"]), ("top_k", &["values", "indices"])];
+
 /// Operators that give integers for integers, so that exact numbers stay exact.
 const EXACT: &[&str] = &["neg", "abs", "floor", "ceil", "round", "maximum", "minimum"];
 
@@ -85,6 +91,10 @@ impl Elaborator<'_> {
         self.calls = outer;
         result.map_err(|mut e| {
             if e.primary.span != span {
+                // Of a long chain, the innermost calls and the outermost one.
+                if e.uses.len() == USES {
+                    e.uses.pop();
+                }
                 e.uses.push((span, note(self)));
             }
             e
@@ -368,7 +378,16 @@ impl Elaborator<'_> {
             }
         }
         match graph::ops::build(info.name, &pairs) {
-            Some(Ok(op)) => self.push(op, &values, span).map(Val::Tensor),
+            Some(Ok(op)) => {
+                let first = self.push(op, &values, span)?;
+                let results = self.graph.results(first).into_iter().map(Val::Tensor);
+                Ok(match RESULTS.iter().find(|(op, _)| *op == info.name) {
+                    Some((_, names)) => {
+                        Val::Tuple(Rc::new(names.iter().map(|n| Some(n.to_string())).zip(results).collect()))
+                    }
+                    None => Val::Tensor(first),
+                })
+            }
             Some(Err(graph::OpError::Attribute { name, expected })) => self.fail(
                 Code::STATIC_TYPE,
                 span,
@@ -403,6 +422,11 @@ impl Elaborator<'_> {
             ("an axis", v) => axis(v).map(Some),
             ("a list of axes", Val::List(items)) => {
                 Ok(Some(Attr::List(items.iter().map(axis).collect::<Result<_>>()?)))
+            }
+            ("a size", v) => Ok(Some(Attr::Dim(self.as_dim(v, given.span)?))),
+            ("a list of sizes", Val::List(items)) => {
+                let sizes = items.iter().map(|v| self.as_dim(v, given.span).map(Attr::Dim));
+                Ok(Some(Attr::List(sizes.collect::<Result<_>>()?)))
             }
             (_, v) => match attr(v) {
                 Some(attr) => Ok(Some(attr)),

@@ -225,6 +225,18 @@ impl Elaborator<'_> {
                 ast::DimTy::Hole(span) => return self.fail(Code::SHAPE, *span, "storage needs each of its dims"),
             }
         }
+        if s.kind != StorageKind::Cache
+            && let Some(dim) = out.iter().find(|d| d.as_int().is_none())
+        {
+            let message = format!(
+                "`{}` is saved in files, so its size must be known; {dim} is chosen by the caller",
+                s.name.text
+            );
+            let error = self.with_sizes(Diagnostic::new(Code::SHAPE, s.ty.span, message), &[dim]);
+            return Err(Box::new(
+                error.help("fix the size with -D or in the signature; a `cache` may depend on the caller's sizes"),
+            ));
+        }
         let ty = TensorType::new(elem, out);
         let storage = match s.kind {
             StorageKind::Param => Storage::Param,

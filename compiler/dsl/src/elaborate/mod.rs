@@ -76,7 +76,7 @@ pub fn elaborate(
     }
     let sources = &*sources;
     let elaborate = || {
-        let mut elaborator = Elaborator::new(&tree, library, sources, defines)?;
+        let mut elaborator = Elaborator::new(&tree, library, sources, defines).map_err(|e| vec![*e])?;
         elaborator.model(model, Span::new(file, 0, 0))
     };
     // Calls nest as deep as the model says; the limit on them is counted, not measured, so the stack is ample.
@@ -85,7 +85,7 @@ pub fn elaborate(
         thread.map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     match result {
-        Ok(result) => result.map_err(|e| vec![*e]),
+        Ok(result) => result,
         Err(e) => {
             let message = format!("cannot start a thread to elaborate on: {e}");
             Err(vec![Diagnostic::new(Code::TOO_DEEP, Span::new(file, 0, 0), message)])
@@ -263,6 +263,8 @@ impl<'a> Elaborator<'a> {
                 ItemKind::Extern { .. } => Item::Other("provided by the training runtime"),
                 ItemKind::Type { ty, .. } => Item::Type(Rc::new(ty.clone())),
                 ItemKind::Train { .. } => continue,
+                // The library is known without being imported.
+                ItemKind::Import { path, alias: None, .. } if path == "std" || path.starts_with("std.") => continue,
                 ItemKind::Import { .. } => {
                     let message = "imports of other files are not compiled yet";
                     return Err(Box::new(Diagnostic::new(Code::NOT_YET, item.span, message)));
@@ -294,50 +296,70 @@ impl<'a> Elaborator<'a> {
         Err(Box::new(error.help("layers, models, types and sizes start with a capital, everything else does not")))
     }
 
-    fn model(&mut self, chosen: Option<&str>, start: Span) -> Result<Model> {
-        let name = match chosen {
-            Some(name) if self.models.iter().any(|m| m == name) => name.to_string(),
-            Some(name) => {
-                let message = format!("no model `{name}`; this file has {}", list_of(&self.models));
-                return Err(Box::new(Diagnostic::new(Code::UNKNOWN_NAME, start, message)));
-            }
-            None => match self.models.first() {
-                Some(name) => name.clone(),
-                None => {
-                    let message = "this file has no model";
-                    return Err(Box::new(Diagnostic::new(Code::UNKNOWN_NAME, start, message)));
-                }
-            },
-        };
+    /// The model with all its entries. Each entry has its say: the mistakes of one do not hide those of another.
+    fn model(&mut self, chosen: Option<&str>, start: Span) -> std::result::Result<Model, Vec<Diagnostic>> {
+        let name = self.choose(chosen, start).map_err(|e| vec![*e])?;
         let span = self.items[&name].1;
-        let root = self.root(&name, span)?;
-        let functions: Vec<(String, Rc<Function>)> = match &root.module.form {
-            Form::Function(f) => vec![("forward".into(), Rc::new(f.clone()))],
+        let root = self.root(&name, span).map_err(|e| vec![*e])?;
+        let functions: Vec<(String, Function)> = match &root.module.form {
+            Form::Function(f) => vec![("forward".into(), f.clone())],
             Form::Members { members, .. } => members
                 .iter()
                 .filter_map(|m| match m {
-                    Member::Entry(f) => Some((f.name.text.clone(), Rc::new(f.clone()))),
+                    Member::Entry(f) => Some((f.name.text.clone(), f.clone())),
                     _ => None,
                 })
                 .collect(),
         };
-        let mut entries = vec![];
-        for (entry, function) in functions {
-            entries.push(Entry { graph: self.entry(&root, &entry, &function)?, name: entry });
+        let (mut entries, mut errors) = (vec![], vec![]);
+        for (name, function) in functions {
+            match self.entry(&root, &name, &function) {
+                Ok(graph) => entries.push(Entry { name, graph }),
+                // A mistake in a member is met by every entry.
+                Err(e) if errors.contains(&*e) => {}
+                Err(e) => errors.push(*e),
+            }
         }
-        let unused = self.defines.iter().find(|(name, _)| !self.used.borrow().contains(name));
-        if let Some((define, _)) = unused {
-            let config = root.module.config.iter().flatten().map(|p| p.name.text.as_str());
-            let consts = self.items.iter().filter(|(_, (i, _))| matches!(i, Item::Const(_))).map(|(n, _)| n.as_str());
-            let known = config.chain(consts).chain(self.sizes.keys().map(String::as_str));
-            let hint = nearest(define, known).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
-            let message = format!("-D {define}: {name} has no constant, configuration or size of this name{hint}");
-            return self.fail(Code::UNKNOWN_NAME, span, message);
+        if !errors.is_empty() {
+            return Err(errors);
         }
-        let base = root.module.name.text.clone();
-        let own = self.weights.iter().filter(|w| w.model.text == base || w.model.text == name);
-        let rules = own.map(|w| Ok((w.name.text.clone(), Rules::new(w)?))).collect::<Result<_>>()?;
+        let rules = self.defines_are_used(&root, span).and_then(|()| self.rules(&name, &root)).map_err(|e| vec![*e])?;
         Ok(Model { name, entries, stored: std::mem::take(&mut self.stored), rules })
+    }
+
+    fn choose(&self, chosen: Option<&str>, start: Span) -> Result<String> {
+        match (chosen, self.models.first()) {
+            (Some(name), _) if self.models.iter().any(|m| m == name) => Ok(name.to_string()),
+            (Some(name), _) => {
+                let message = format!("no model `{name}`; this file has {}", list_of(&self.models));
+                self.fail(Code::UNKNOWN_NAME, start, message)
+            }
+            (None, Some(name)) => Ok(name.clone()),
+            (None, None) => self.fail(Code::UNKNOWN_NAME, start, "this file has no model"),
+        }
+    }
+
+    fn defines_are_used(&self, root: &Instance, span: Span) -> Result<()> {
+        let config = root.module.config.iter().flatten().map(|p| p.name.text.as_str());
+        let consts = self.items.iter().filter(|(_, (i, _))| matches!(i, Item::Const(_))).map(|(n, _)| n.as_str());
+        let known: Vec<&str> = config.chain(consts).chain(self.sizes.keys().map(String::as_str)).collect();
+        let used = self.used.borrow();
+        let unused = self.defines.iter().find(|(n, _)| !used.contains(n) && !known.contains(&n.as_str()));
+        let Some((name, _)) = unused else { return Ok(()) };
+        let hint = nearest(name, known.into_iter()).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+        let model = &root.module.name.text;
+        self.fail(
+            Code::UNKNOWN_NAME,
+            span,
+            format!("-D {name}: {model} has no constant, configuration or size of this name{hint}"),
+        )
+    }
+
+    /// The `weights` blocks for a model; an alias has those of the model it configures too.
+    fn rules(&self, name: &str, root: &Instance) -> Result<BTreeMap<String, Rules>> {
+        let base = &root.module.name.text;
+        let own = self.weights.iter().filter(|w| w.model.text == *base || w.model.text == name);
+        own.map(|w| Ok((w.name.text.clone(), Rules::new(w)?))).collect()
     }
 
     /// The root instance of a model, with configuration from `-D` where it names one.
@@ -387,7 +409,7 @@ impl<'a> Elaborator<'a> {
     fn define(&self, name: &str, span: Span) -> Result<Option<Val>> {
         let Some((_, text)) = self.defines.iter().find(|(n, _)| n == name) else { return Ok(None) };
         self.used.borrow_mut().insert(name.to_string());
-        if let Ok(n) = text.parse::<i64>() {
+        if let Some(n) = text.parse::<i64>().ok().filter(|n| (-expr::LARGEST..=expr::LARGEST).contains(n)) {
             return Ok(Some(Val::Num(Dim::int(n))));
         }
         if let Ok(x) = text.parse::<f64>() {
@@ -556,11 +578,11 @@ pub(crate) fn list_of(names: &[String]) -> String {
 /// The name among `names` that is nearest to `wrong`, if one is near.
 pub(crate) fn nearest<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let near = names.map(|n| (distance(wrong, n), n)).min();
-    near.filter(|(d, _)| *d <= 1 + wrong.len() / 4).map(|(_, n)| n)
+    near.filter(|(d, _)| *d <= 1 + wrong.len() / 4 && *d < wrong.len()).map(|(_, n)| n)
 }
 
 /// Edits, swaps of neighbours included, that turn one word into the other.
-pub(crate) fn distance(a: &str, b: &str) -> usize {
+fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
     for i in 1..=a.len() {

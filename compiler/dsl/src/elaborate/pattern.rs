@@ -76,11 +76,11 @@ impl Elaborator<'_> {
         }
         let size = |name: &String| sizes.iter().find(|(n, _)| n == name).map_or(Dim::int(1), |(_, d)| d.clone());
         let split = names.iter().map(|n| size(n)).collect();
-        let value = self.reshape_to(x, split, span)?;
+        let value = self.reshape(x, split, span)?;
         let order = wanted.iter().filter_map(|w| names.iter().position(|n| n == w)).collect();
-        let value = self.transpose_to(value, order, span)?;
+        let value = self.transpose(value, order, span)?;
         let merged = to.iter().map(|group| group.iter().map(size).product()).collect();
-        self.reshape_to(value, merged, span).map(Val::Tensor)
+        self.reshape(value, merged, span).map(Val::Tensor)
     }
 
     /// Finds the size of the one name of a group that has none yet, and checks the product.
@@ -177,7 +177,7 @@ impl Elaborator<'_> {
             let names: Vec<String> = kept.iter().map(|i| names[*i].clone()).collect();
             let Some((y, others)) = terms.pop_front() else {
                 let order = output.iter().filter_map(|n| names.iter().position(|m| m == n)).collect();
-                return self.transpose_to(x, order, span).map(Val::Tensor);
+                return self.transpose(x, order, span).map(Val::Tensor);
             };
             let later = |name: &String| output.contains(name) || terms.iter().any(|(_, names)| names.contains(name));
             let (mut contract, mut batch) = ((vec![], vec![]), (vec![], vec![]));

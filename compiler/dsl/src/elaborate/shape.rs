@@ -343,8 +343,7 @@ impl Elaborator<'_> {
     }
 
     fn meaning(&mut self, declared: &Expr, scope: &Rc<Scope>) -> Result<Meaning> {
-        let mut names = vec![];
-        declared.names(&mut names);
+        let mut names = declared.names();
         names.retain(|n| n.starts_with(char::is_uppercase) && scope.get(n).is_none());
         names.sort();
         names.dedup();
@@ -368,15 +367,12 @@ impl Elaborator<'_> {
 
     fn require_equal(&self, text: &str, declared: &Dim, actual: &Dim, place: &Place, found: &TensorType) -> Result<()> {
         let ty = self.sources.snippet(place.ty.span);
-        let value = if declared.to_string() == text { String::new() } else { format!("{text} = ") };
+        let is = if declared.to_string() == text { "expected ".into() } else { format!("{text} is ") };
         let error = match self.graph.facts.eq(declared, actual) {
             Verdict::Proved => return Ok(()),
             Verdict::Refuted => {
-                let message = format!(
-                    "{} must be {ty}, got {}: {value}{declared} here and {actual} there",
-                    place.what,
-                    self.type_text(found)
-                );
+                let message =
+                    format!("{} must be {ty}, got {}: {is}{declared}, not {actual}", place.what, self.type_text(found));
                 Diagnostic::new(Code::SHAPE, place.span, message)
             }
             Verdict::Unknown => {
@@ -467,8 +463,7 @@ impl Elaborator<'_> {
     }
 
     fn false_fact(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Diagnostic> {
-        let mut names = vec![];
-        e.names(&mut names);
+        let mut names = e.names();
         names.dedup();
         let mut values = vec![];
         for name in names {

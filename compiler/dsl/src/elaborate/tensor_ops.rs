@@ -208,21 +208,21 @@ impl Elaborator<'_> {
         self.push(ops::Div {}, &[whole, by], span)
     }
 
-    fn expand(&mut self, value: Value, shape: &[Dim], span: Span) -> Result<Value> {
+    pub(super) fn expand(&mut self, value: Value, shape: &[Dim], span: Span) -> Result<Value> {
         match self.graph.ty(value).dims == shape {
             true => Ok(value),
             false => self.push(ops::Expand { shape: shape.to_vec() }, &[value], span),
         }
     }
 
-    fn reshape(&mut self, value: Value, shape: Vec<Dim>, span: Span) -> Result<Value> {
+    pub(super) fn reshape(&mut self, value: Value, shape: Vec<Dim>, span: Span) -> Result<Value> {
         match self.graph.ty(value).dims == shape {
             true => Ok(value),
             false => self.push(ops::Reshape { shape }, &[value], span),
         }
     }
 
-    fn transpose(&mut self, value: Value, order: Vec<usize>, span: Span) -> Result<Value> {
+    pub(super) fn transpose(&mut self, value: Value, order: Vec<usize>, span: Span) -> Result<Value> {
         match order.is_sorted() {
             true => Ok(value),
             false => self.push(ops::Transpose { order }, &[value], span),
@@ -575,20 +575,30 @@ impl Elaborator<'_> {
         let size = self.graph.ty(x).dims[axis].clone();
         let start = if i.as_int().is_some_and(|n| n < 0) { size.clone() + i.clone() } else { i.clone() };
         let stop = start.clone() + Dim::int(1);
-        let facts = &self.graph.facts;
-        for (low, high) in [(&Dim::int(0), &start), (&stop, &size)] {
-            if facts.le(low, high) != Verdict::Proved {
-                let message = format!("index {i} of an axis of {size}");
-                let error = Diagnostic::new(Code::OUT_OF_RANGE, span, message);
-                return Err(Box::new(
-                    error.help(format!("if the axis is always long enough, state it: where {low} <= {high}")),
-                ));
-            }
-        }
+        self.within([&Dim::int(0), &start, &stop, &size], &format!("index {i} of an axis of {size}"), span)?;
         if start == Dim::int(0) && size == Dim::int(1) {
             return Ok(x);
         }
         self.push(ops::Slice { axis, start, stop, step: 1 }, &[x], span)
+    }
+
+    /// Each of these is at most the next.
+    fn within(&self, bounds: [&Dim; 4], message: &str, span: Span) -> Result<()> {
+        for pair in bounds.windows(2) {
+            let error = Diagnostic::new(Code::OUT_OF_RANGE, span, message);
+            match self.graph.facts.le(pair[0], pair[1]) {
+                Verdict::Proved => {}
+                Verdict::Refuted => return Err(Box::new(error)),
+                Verdict::Unknown => {
+                    let error = self.with_sizes(error, pair);
+                    let (low, high) = (pair[0], pair[1]);
+                    return Err(Box::new(
+                        error.help(format!("state it, and it is checked on each call: where {low} <= {high}")),
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn slice(
@@ -620,13 +630,15 @@ impl Elaborator<'_> {
         };
         let start = end(from, Dim::int(0))?;
         let stop = end(to, size.clone())?;
+        let message = format!("the slice {start}..{stop} of an axis of {size}");
+        self.within([&Dim::int(0), &start, &stop, &size], &message, span)?;
         if start == Dim::int(0) && stop == size {
             return Ok(x);
         }
         self.push(ops::Slice { axis, start, stop, step: 1 }, &[x], span)
     }
 
-    /// Rank-0 results and stacked values of the iterations of a scan, in order, by unrolling.
+    /// Tensors of one type, one after another along a new axis.
     pub(super) fn stack(&mut self, values: &[Value], axis: usize, span: Span) -> Result<Value> {
         let mut parts = vec![];
         for value in values {
@@ -637,19 +649,12 @@ impl Elaborator<'_> {
         self.push(ops::Concat { axis }, &parts, span)
     }
 
+    /// One place of an axis, without the axis.
     pub(super) fn take_one(&mut self, x: Value, axis: usize, i: i64, span: Span) -> Result<Value> {
         let part = self.one_of(x, axis, &Dim::int(i), span)?;
         let mut dims = self.graph.ty(part).dims.clone();
         dims.remove(axis);
         self.reshape(part, dims, span)
-    }
-
-    pub(super) fn reshape_to(&mut self, value: Value, shape: Vec<Dim>, span: Span) -> Result<Value> {
-        self.reshape(value, shape, span)
-    }
-
-    pub(super) fn transpose_to(&mut self, value: Value, order: Vec<usize>, span: Span) -> Result<Value> {
-        self.transpose(value, order, span)
     }
 
     pub(super) fn ty(&self, value: Value) -> TensorType {
