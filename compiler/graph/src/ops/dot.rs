@@ -72,9 +72,8 @@ impl super::Primitive for Dot {
         if self.contract_x.len() != self.contract_y.len() || self.batch_x.len() != self.batch_y.len() {
             return Err(crate::OpError::Condition("axes of a product come in pairs".into()));
         }
-        for (axes, ty) in [(&self.contract_x, x), (&self.batch_x, x), (&self.contract_y, y), (&self.batch_y, y)] {
-            axes.iter().try_for_each(|a| super::axis_in_range(*a, ty.rank()))?;
-        }
+        super::distinct_axes(&[&self.contract_x[..], &self.batch_x].concat(), x.rank())?;
+        super::distinct_axes(&[&self.contract_y[..], &self.batch_y].concat(), y.rank())?;
         for (a, b) in self.contract_x.iter().zip(&self.contract_y) {
             if facts.eq(&x.dims[*a], &y.dims[*b]) != crate::Verdict::Proved {
                 return Err(crate::OpError::Contract { left: x.dims[*a].clone(), right: y.dims[*b].clone() });

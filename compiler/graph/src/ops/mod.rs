@@ -276,6 +276,17 @@ pub(crate) fn axis_in_range(axis: usize, rank: usize) -> Result<(), OpError> {
     }
 }
 
+/// Axes of a tensor of this rank, each at most once.
+pub(crate) fn distinct_axes(axes: &[usize], rank: usize) -> Result<(), OpError> {
+    for (i, axis) in axes.iter().enumerate() {
+        axis_in_range(*axis, rank)?;
+        if axes[..i].contains(axis) {
+            return Err(OpError::Condition(format!("axis {axis} is named twice")));
+        }
+    }
+    Ok(())
+}
+
 /// A dim's value in one run of the interpreter.
 pub(crate) fn size(dim: &crate::Dim, sizes: Sizes) -> Result<usize, OpError> {
     let value = dim.eval(&|name| sizes(name)).and_then(|n| usize::try_from(n).ok());
