@@ -214,7 +214,7 @@ ops! {
     shift_left::ShiftLeft, shift_right::ShiftRight,
     where_::Where, cast::Cast,
     sum::Sum, prod::Prod, max::Max, min::Min, argmax::Argmax, prefix::Prefix,
-    dot::Dot, conv::Conv, pool::Pool,
+    dot::Dot, conv::Conv, conv_transpose::ConvTranspose, pool::Pool,
     reshape::Reshape, transpose::Transpose, expand::Expand, slice::Slice, pad::Pad, concat::Concat, flip::Flip,
     arange::Arange, full::Full, take::Take, gather::Gather, slice_at::SliceAt,
     scatter_add::ScatterAdd, scatter::Scatter, update_at::UpdateAt, sort::Sort, top_k::TopK,
