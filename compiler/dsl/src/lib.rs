@@ -2,10 +2,12 @@
 
 pub mod ast;
 mod elaborate;
+mod format;
 pub mod parse;
 pub mod weights;
 
 pub use elaborate::{Defines, Entry, Model, Stored, elaborate};
+pub use format::format;
 pub use parse::parse;
 
 /// The standard library: names for messages, and texts.

@@ -242,7 +242,8 @@ impl fmt::Display for Mismatch {
             format!("  mis-shaped {name}        {expected:?} in the model, {found:?} in the file")
         };
         lines[2].extend(self.misshaped.iter().map(misshaped));
-        let doubled = |(name, from): &(String, Vec<String>)| format!("  doubled    {name}        from {}", from.join(", "));
+        let doubled =
+            |(name, from): &(String, Vec<String>)| format!("  doubled    {name}        from {}", from.join(", "));
         lines[3].extend(self.doubled.iter().map(doubled));
         for kind in lines {
             let more = kind.len().saturating_sub(SHOWN);
@@ -298,7 +299,8 @@ fn adapted_shape(parts: Vec<Vec<i64>>, adapt: &[Adapt]) -> Option<Vec<i64>> {
                 let (first, rest) = shapes.split_first()?;
                 let mut whole = first.clone();
                 for other in rest {
-                    let same = other.len() == whole.len() && (0..whole.len()).all(|i| i == *axis || other[i] == whole[i]);
+                    let same =
+                        other.len() == whole.len() && (0..whole.len()).all(|i| i == *axis || other[i] == whole[i]);
                     if !same {
                         return None;
                     }
@@ -337,7 +339,11 @@ fn rule(rule: &ast::WeightRule) -> Result<Rule> {
     if let Some(to) = &to
         && let Some(pattern) = from.iter().find(|p| p.stars() != to.stars())
     {
-        let message = format!("the patterns have {} and {} stars; each `*` on the left fills one on the right", pattern.stars(), to.stars());
+        let message = format!(
+            "the patterns have {} and {} stars; each `*` on the left fills one on the right",
+            pattern.stars(),
+            to.stars()
+        );
         return Err(Box::new(Diagnostic::new(Code::WEIGHTS, rule.span, message)));
     }
     let adapt: Vec<Adapt> = rule.adapt.iter().map(step).collect::<Result<_>>()?;
@@ -376,5 +382,9 @@ fn step(e: &Expr) -> Result<Adapt> {
 }
 
 fn bad_step(span: Span) -> Diagnostic {
-    Diagnostic::new(Code::WEIGHTS, span, "a tensor of a file is adapted by transpose, reshape([…]) or concat(axis), with numbers")
+    Diagnostic::new(
+        Code::WEIGHTS,
+        span,
+        "a tensor of a file is adapted by transpose, reshape([…]) or concat(axis), with numbers",
+    )
 }

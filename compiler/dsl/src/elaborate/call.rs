@@ -1,5 +1,6 @@
 //! Calls: arguments to parameters, functions, layers, and what the compiler provides.
 
+use super::shape::{Place, What};
 use super::{Elaborator, Result, Scope, Val, list_of, nearest};
 use crate::ast::{Arg, Function, Module, Name, Param, StmtKind};
 use diag::{Code, Diagnostic, Span};
@@ -24,14 +25,15 @@ const EXACT: &[&str] = &["neg", "abs", "floor", "ceil", "round", "maximum", "min
 
 impl Elaborator<'_> {
     pub(super) fn given(&mut self, args: &[Arg], scope: &Rc<Scope>) -> Result<Vec<Given>> {
-        let given = |a: &Arg| Ok(Given { name: a.name.clone(), value: self.expr(&a.value, scope)?, span: a.value.span });
+        let given =
+            |a: &Arg| Ok(Given { name: a.name.clone(), value: self.expr(&a.value, scope)?, span: a.value.span });
         args.iter().map(given).collect()
     }
 
     pub(super) fn call(&mut self, callee: Val, args: Vec<Given>, span: Span) -> Result<Val> {
         match callee {
             Val::Fn(f, outer) => {
-                let note = format!("in {}, called", f.name.text);
+                let note = |_: &Self| format!("in {}, called", f.name.text);
                 self.inside(&f.name.text, note, span, |e| e.run_function(&f, args, &Scope::inside(&outer), span))
             }
             Val::Lambda(lambda, outer) => {
@@ -40,16 +42,20 @@ impl Elaborator<'_> {
                 let scope = Scope::inside(&outer);
                 for (param, given) in params.iter().zip(self.arrange(&names, args, "this function")?) {
                     let Some(given) = given else {
-                        return self.fail(Code::MISSING_ARGUMENT, span, format!("this function needs `{}`", param.text));
+                        return self.fail(
+                            Code::MISSING_ARGUMENT,
+                            span,
+                            format!("this function needs `{}`", param.text),
+                        );
                     };
                     scope.set(&param.text, given.value);
                 }
-                self.inside("function", "in a function, called".into(), span, |e| e.block(body, &scope))
+                self.inside("function", |_| "in a function, called".into(), span, |e| e.block(body, &scope))
             }
             Val::Layer(module) => self.build(&module, args, span),
             Val::Instance(instance) => self.apply(instance, args, span),
             Val::Kernel(kernel) => {
-                let note = format!("in {}, called", kernel.name.text);
+                let note = |_: &Self| format!("in {}, called", kernel.name.text);
                 self.inside(&kernel.name.text, note, span, |e| e.kernel(&kernel, args, span))
             }
             Val::Builtin(name) => self.builtin(name, args, span),
@@ -69,7 +75,7 @@ impl Elaborator<'_> {
     pub(super) fn inside<T>(
         &mut self,
         name: &str,
-        note: String,
+        note: impl FnOnce(&Self) -> String,
         span: Span,
         f: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
@@ -79,13 +85,19 @@ impl Elaborator<'_> {
         self.calls = outer;
         result.map_err(|mut e| {
             if e.primary.span != span {
-                e.uses.push((span, note));
+                e.uses.push((span, note(self)));
             }
             e
         })
     }
 
-    pub(super) fn run_function(&mut self, f: &Function, args: Vec<Given>, scope: &Rc<Scope>, span: Span) -> Result<Val> {
+    pub(super) fn run_function(
+        &mut self,
+        f: &Function,
+        args: Vec<Given>,
+        scope: &Rc<Scope>,
+        span: Span,
+    ) -> Result<Val> {
         self.bind_params(&f.params, args, scope, &f.name.text, span)?;
         self.facts(&f.facts, scope)?;
         let value = self.block(&f.body, scope)?;
@@ -114,7 +126,7 @@ impl Elaborator<'_> {
         let mut goals = vec![];
         for (param, given) in params.iter().zip(&mut given) {
             if let (Some(ty), Some(given)) = (&param.ty, given) {
-                let place = super::shape::Place { what: format!("`{}` of {callee}", param.name.text), ty, span: given.span };
+                let place = Place { what: What::Param { name: &param.name.text, callee }, ty, span: given.span };
                 self.match_value(&given.value, ty, &place, scope, &mut goals)?;
             }
         }
@@ -131,7 +143,7 @@ impl Elaborator<'_> {
             };
             let value = self.expr(default, scope)?;
             if let (Some(ty), false) = (&param.ty, matches!(value, Val::None)) {
-                let place = super::shape::Place { what: format!("`{}` of {callee}", param.name.text), ty, span: default.span };
+                let place = Place { what: What::Param { name: &param.name.text, callee }, ty, span: default.span };
                 self.match_type(&value, ty, &place, scope)?;
             }
             scope.set(&param.name.text, value);
@@ -156,9 +168,16 @@ impl Elaborator<'_> {
                         let hint = match nearest(&name.text, names.iter().copied()) {
                             Some(near) => format!("; did you mean `{near}`?"),
                             None if names.is_empty() => "; it takes none".into(),
-                            None => format!("; there is {}", list_of(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>())),
+                            None => format!(
+                                "; there is {}",
+                                list_of(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>())
+                            ),
                         };
-                        return self.fail(Code::NO_OPTION, name.span, format!("{callee} has no option `{}`{hint}", name.text));
+                        return self.fail(
+                            Code::NO_OPTION,
+                            name.span,
+                            format!("{callee} has no option `{}`{hint}", name.text),
+                        );
                     }
                 },
             };
@@ -184,13 +203,22 @@ impl Elaborator<'_> {
     }
 
     /// `wte.weight`: a stored tensor read from outside its layer.
-    pub(super) fn stored_field(&mut self, instance: &Rc<super::instance::Instance>, name: &str, span: Span) -> Result<Val> {
+    pub(super) fn stored_field(
+        &mut self,
+        instance: &Rc<super::instance::Instance>,
+        name: &str,
+        span: Span,
+    ) -> Result<Val> {
         let full = super::instance::join(&instance.path(), name);
         if !self.index.contains_key(&full)
             && let crate::ast::Form::Function(f) = &instance.module.form
         {
             let declared = f.body.stmts.iter().find_map(|s| match &s.kind {
-                StmtKind::Storage(s) if s.name.text == name || s.outer.as_ref().is_some_and(|o| o.plain() == Some(name)) => Some(s),
+                StmtKind::Storage(s)
+                    if s.name.text == name || s.outer.as_ref().is_some_and(|o| o.plain() == Some(name)) =>
+                {
+                    Some(s)
+                }
                 _ => None,
             });
             if let Some(storage) = declared {
@@ -198,7 +226,11 @@ impl Elaborator<'_> {
                 let result = self.storage(storage, &Scope::inside(&instance.config));
                 self.frames.pop();
                 result.map_err(|e| {
-                    Box::new(Diagnostic::new(e.code, span, format!("the dims of `{name}` are not known before {} is used", instance.path())))
+                    Box::new(Diagnostic::new(
+                        e.code,
+                        span,
+                        format!("the dims of `{name}` are not known before {} is used", instance.path()),
+                    ))
                 })?;
             }
         }
@@ -216,7 +248,11 @@ impl Elaborator<'_> {
         }
         let expected = if name == "size" { 2 } else { 1 };
         if args.len() != expected {
-            return self.fail(Code::NO_OPTION, span, format!("`{name}` takes {}, got {}", counted(expected, "argument"), args.len()));
+            return self.fail(
+                Code::NO_OPTION,
+                span,
+                format!("`{name}` takes {}, got {}", counted(expected, "argument"), args.len()),
+            );
         }
         let first = args.remove(0);
         let dims = |e: &Self| match &first.value {
@@ -235,22 +271,39 @@ impl Elaborator<'_> {
             "len" => match &first.value {
                 Val::List(items) => Val::int(items.len() as i64),
                 Val::Tuple(fields) => Val::int(fields.len() as i64),
-                other => return self.fail(Code::STATIC_TYPE, first.span, format!("`len` takes a list, not {}", other.kind())),
+                other => {
+                    return self.fail(
+                        Code::STATIC_TYPE,
+                        first.span,
+                        format!("`len` takes a list, not {}", other.kind()),
+                    );
+                }
             },
             "product" => {
                 let Val::List(items) = &first.value else {
-                    return self.fail(Code::STATIC_TYPE, first.span, format!("`product` takes a list, not {}", first.value.kind()));
+                    return self.fail(
+                        Code::STATIC_TYPE,
+                        first.span,
+                        format!("`product` takes a list, not {}", first.value.kind()),
+                    );
                 };
                 let mut product = Val::int(1);
                 for item in items.iter() {
-                    product = self.binary(crate::ast::BinaryOp::Mul, (product, span), (item.clone(), first.span), span)?;
+                    product =
+                        self.binary(crate::ast::BinaryOp::Mul, (product, span), (item.clone(), first.span), span)?;
                 }
                 product
             }
             "is_fn" => Val::Bool(first.value.is_callable()),
             _ => match first.value {
                 Val::Elem(e) => Val::Bool(e.is_float()),
-                other => return self.fail(Code::STATIC_TYPE, first.span, format!("`is_float` takes an element type, not {}", other.kind())),
+                other => {
+                    return self.fail(
+                        Code::STATIC_TYPE,
+                        first.span,
+                        format!("`is_float` takes an element type, not {}", other.kind()),
+                    );
+                }
             },
         })
     }
@@ -316,15 +369,23 @@ impl Elaborator<'_> {
         }
         match graph::ops::build(info.name, &pairs) {
             Some(Ok(op)) => self.push(op, &values, span).map(Val::Tensor),
-            Some(Err(graph::OpError::Attribute { name, expected })) => {
-                self.fail(Code::STATIC_TYPE, span, format!("`{}` of {} must be {expected}", outside_name(&name), info.name))
-            }
+            Some(Err(graph::OpError::Attribute { name, expected })) => self.fail(
+                Code::STATIC_TYPE,
+                span,
+                format!("`{}` of {} must be {expected}", outside_name(&name), info.name),
+            ),
             Some(Err(e)) => self.fail(Code::STATIC_TYPE, span, format!("{}: {e}", info.name)),
             None => self.fail(Code::UNKNOWN_NAME, span, format!("no operator `{}`", info.name)),
         }
     }
 
-    fn attribute(&self, info: &OpInfo, attribute: &AttrInfo, given: Option<Given>, rank: usize) -> Result<Option<Attr>> {
+    fn attribute(
+        &self,
+        info: &OpInfo,
+        attribute: &AttrInfo,
+        given: Option<Given>,
+        rank: usize,
+    ) -> Result<Option<Attr>> {
         let Some(given) = given else {
             let default = ATTRIBUTE_DEFAULTS.iter().find(|(op, name, _)| *op == info.name && *name == attribute.name);
             return Ok(match (default, attribute.kind) {
@@ -340,11 +401,19 @@ impl Elaborator<'_> {
         let axis = |v: &Val| self.axis(v, rank, given.span).map(|a| Attr::Dim(Dim::int(a as i64)));
         match (attribute.kind, &given.value) {
             ("an axis", v) => axis(v).map(Some),
-            ("a list of axes", Val::List(items)) => Ok(Some(Attr::List(items.iter().map(axis).collect::<Result<_>>()?))),
+            ("a list of axes", Val::List(items)) => {
+                Ok(Some(Attr::List(items.iter().map(axis).collect::<Result<_>>()?)))
+            }
             (_, v) => match attr(v) {
                 Some(attr) => Ok(Some(attr)),
                 None => {
-                    let message = format!("`{}` of {} must be {}, not {}", outside_name(attribute.name), info.name, attribute.kind, v.kind());
+                    let message = format!(
+                        "`{}` of {} must be {}, not {}",
+                        outside_name(attribute.name),
+                        info.name,
+                        attribute.kind,
+                        v.kind()
+                    );
                     self.fail(Code::STATIC_TYPE, given.span, message)
                 }
             },

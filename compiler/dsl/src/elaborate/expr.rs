@@ -18,8 +18,20 @@ const BUILTINS: &[&str] = &["shape", "size", "rank", "len", "product", "is_fn", 
 
 /// Operators of the language that the graph does not have yet.
 const PLANNED: &[&str] = &[
-    "prefix", "conv_transpose", "slice_at", "scatter_add", "scatter", "update_at", "sort", "top_k", "random_bits",
-    "shift_left", "shift_right", "quantize", "dequantize", "remat",
+    "prefix",
+    "conv_transpose",
+    "slice_at",
+    "scatter_add",
+    "scatter",
+    "update_at",
+    "sort",
+    "top_k",
+    "random_bits",
+    "shift_left",
+    "shift_right",
+    "quantize",
+    "dequantize",
+    "remat",
 ];
 
 impl Elaborator<'_> {
@@ -45,9 +57,7 @@ impl Elaborator<'_> {
                 Val::Stored(full) => Val::Tensor(self.read(&full)),
                 value => value,
             },
-            ExprKind::List(items) => {
-                Val::list(items.iter().map(|i| self.expr(i, scope)).collect::<Result<Vec<_>>>()?)
-            }
+            ExprKind::List(items) => Val::list(items.iter().map(|i| self.expr(i, scope)).collect::<Result<Vec<_>>>()?),
             ExprKind::ListFor { value, pattern, over } => {
                 let mut items = vec![];
                 let inner = Scope::inside(scope);
@@ -58,7 +68,8 @@ impl Elaborator<'_> {
                 Val::list(items)
             }
             ExprKind::Tuple(args) => {
-                let field = |a: &crate::ast::Arg| Ok((a.name.as_ref().map(|n| n.text.clone()), self.expr(&a.value, scope)?));
+                let field =
+                    |a: &crate::ast::Arg| Ok((a.name.as_ref().map(|n| n.text.clone()), self.expr(&a.value, scope)?));
                 Val::Tuple(Rc::new(args.iter().map(field).collect::<Result<_>>()?))
             }
             ExprKind::If { condition, then, otherwise } => self.if_(condition, then, otherwise.as_deref(), scope)?,
@@ -121,7 +132,9 @@ impl Elaborator<'_> {
         match value {
             Val::Str(s) => Ok(s.to_string()),
             Val::Num(d) if d.as_rational().is_some() => Ok(d.to_string()),
-            other => self.fail(Code::STATIC_TYPE, span, format!("a name holds integers and strings, not {}", other.kind())),
+            other => {
+                self.fail(Code::STATIC_TYPE, span, format!("a name holds integers and strings, not {}", other.kind()))
+            }
         }
     }
 
@@ -129,7 +142,7 @@ impl Elaborator<'_> {
         if let Some(value) = scope.get(name) {
             return Ok(value);
         }
-        if let Some((item, _)) = self.items.get(name).cloned() {
+        if let Some(item) = self.find_item(name)? {
             return self.item(name, item, span);
         }
         if let Ok(elem) = name.parse::<Elem>() {
@@ -140,7 +153,9 @@ impl Elaborator<'_> {
             "float" => return Ok(Val::Elem(self.float())),
             "inf" => return Ok(Val::Float(f64::INFINITY)),
             "pi" => return Ok(Val::Float(std::f64::consts::PI)),
-            "step" => return self.fail(Code::NOT_YET, span, "`step` counts updates; it has a value in `train` blocks only"),
+            "step" => {
+                return self.fail(Code::NOT_YET, span, "`step` counts updates; it has a value in `train` blocks only");
+            }
             _ => {}
         }
         if let Some(builtin) = BUILTINS.iter().find(|b| **b == name) {
@@ -158,6 +173,7 @@ impl Elaborator<'_> {
     fn unknown_name(&self, name: &str, span: Span, scope: &Rc<Scope>) -> Diagnostic {
         let own = scope.names();
         let known = own.iter().map(String::as_str).chain(self.items.keys().map(String::as_str));
+        let known = known.chain(self.library.keys().copied());
         let known = known.chain(BUILTINS.iter().copied()).chain(graph::ops::ALL.iter().map(|i| i.name));
         let message = match nearest(name, known) {
             Some(near) => format!("unknown name `{name}`; did you mean `{near}`?"),
@@ -206,7 +222,7 @@ impl Elaborator<'_> {
                 let message = format!("this layer is called `{path}` already; it cannot also be `{segments}`");
                 return self.fail(Code::LABEL_REUSED, label.span, message);
             }
-            self.claim_label(&segments, label)?;
+            self.claim_label(&segments, label, stage.call.span)?;
             let instance = self.settle(instance, &segments);
             value = self.feed(Val::Instance(instance), (value, source_span), rest, stage.span)?;
         }
@@ -299,13 +315,21 @@ impl Elaborator<'_> {
                 Some((_, v)) => Ok(v.clone()),
                 None => {
                     let names: Vec<String> = fields.iter().filter_map(|(n, _)| n.clone()).collect();
-                    self.fail(Code::UNKNOWN_NAME, span, format!("no field `{name}`; there is {}", super::list_of(&names)))
+                    self.fail(
+                        Code::UNKNOWN_NAME,
+                        span,
+                        format!("no field `{name}`; there is {}", super::list_of(&names)),
+                    )
                 }
             },
             Val::Tensor(t) if name == "T" => {
                 let rank = self.graph.ty(*t).rank();
                 if rank < 2 {
-                    return self.fail(Code::SHAPE, span, format!("`.T` swaps the last two axes; this tensor has rank {rank}"));
+                    return self.fail(
+                        Code::SHAPE,
+                        span,
+                        format!("`.T` swaps the last two axes; this tensor has rank {rank}"),
+                    );
                 }
                 let mut order: Vec<usize> = (0..rank).collect();
                 order.swap(rank - 1, rank - 2);
@@ -313,7 +337,9 @@ impl Elaborator<'_> {
             }
             Val::Tensor(_) if ["shape", "size", "ndim", "dtype"].contains(&name) => {
                 let message = format!("a tensor has no field `{name}`");
-                Err(Box::new(Diagnostic::new(Code::UNKNOWN_NAME, span, message).help("write shape(x), size(x, 0) or rank(x)")))
+                Err(Box::new(
+                    Diagnostic::new(Code::UNKNOWN_NAME, span, message).help("write shape(x), size(x, 0) or rank(x)"),
+                ))
             }
             Val::Instance(instance) => self.stored_field(instance, name, span),
             other => self.fail(Code::UNKNOWN_NAME, span, format!("{} has no field `{name}`", other.kind())),
@@ -327,7 +353,9 @@ impl Elaborator<'_> {
             (UnaryOp::Neg, v @ (Val::Tensor(_) | Val::Scalar(_))) => self.elementwise("neg", vec![(v, span)], span),
             (UnaryOp::Not, Val::Bool(b)) => Ok(Val::Bool(!b)),
             (UnaryOp::Not, v @ (Val::Tensor(_) | Val::Fact(_))) => self.elementwise("bit_not", vec![(v, span)], span),
-            (UnaryOp::Neg, v) => self.fail(Code::STATIC_TYPE, span, format!("`-` takes numbers and tensors, not {}", v.kind())),
+            (UnaryOp::Neg, v) => {
+                self.fail(Code::STATIC_TYPE, span, format!("`-` takes numbers and tensors, not {}", v.kind()))
+            }
             (UnaryOp::Not, v) => self.fail(Code::STATIC_TYPE, span, format!("`not` takes booleans, not {}", v.kind())),
         }
     }
@@ -394,7 +422,11 @@ impl Elaborator<'_> {
                     let mut product = Dim::int(1);
                     for _ in 0..n {
                         if !small(&product, a) {
-                            return self.fail(Code::STATIC_TYPE, span, "this number is too large: exact arithmetic has 64 bits");
+                            return self.fail(
+                                Code::STATIC_TYPE,
+                                span,
+                                "this number is too large: exact arithmetic has 64 bits",
+                            );
                         }
                         product = product * a.clone();
                     }
@@ -416,7 +448,9 @@ impl Elaborator<'_> {
                 Val::Bool(equal) => Val::Bool(!equal),
                 unknown => return self.elementwise("bit_not", vec![(unknown, span)], span),
             },
-            Range | And | Or | Matmul => return self.fail(Code::STATIC_TYPE, span, "this operation does not take numbers"),
+            Range | And | Or | Matmul => {
+                return self.fail(Code::STATIC_TYPE, span, "this operation does not take numbers");
+            }
         })
     }
 
@@ -455,7 +489,9 @@ impl Elaborator<'_> {
             Ge => Val::Bool(x >= y),
             Lt => Val::Bool(x < y),
             Gt => Val::Bool(x > y),
-            Range | And | Or | Matmul => return self.fail(Code::STATIC_TYPE, span, "this operation does not take numbers"),
+            Range | And | Or | Matmul => {
+                return self.fail(Code::STATIC_TYPE, span, "this operation does not take numbers");
+            }
         })
     }
 
@@ -484,7 +520,9 @@ impl Elaborator<'_> {
                 let to = to.as_ref().map_or(Ok(list.len()), |e| end(e, n))?;
                 match from <= to {
                     true => Ok(Val::list(list[from..to].iter().cloned())),
-                    false => self.fail(Code::OUT_OF_RANGE, *span, format!("the slice {from}..{to} ends before it starts")),
+                    false => {
+                        self.fail(Code::OUT_OF_RANGE, *span, format!("the slice {from}..{to} ends before it starts"))
+                    }
                 }
             }
             Ix::Group(_) | Ix::Each { .. } => self.fail(Code::SYNTAX, span, "this stands in kernels and labels only"),
@@ -523,7 +561,8 @@ fn same(a: &Val, b: &Val) -> Option<bool> {
         (Val::Num(x), Val::Num(y)) => x == y,
         (Val::Float(_) | Val::Num(_), Val::Float(_) | Val::Num(_)) => a.as_f64()? == b.as_f64()?,
         (Val::List(x), Val::List(y)) => {
-            x.len() == y.len() && x.iter().zip(y.iter()).map(|(x, y)| same(x, y)).collect::<Option<Vec<_>>>()?.iter().all(|e| *e)
+            x.len() == y.len()
+                && x.iter().zip(y.iter()).map(|(x, y)| same(x, y)).collect::<Option<Vec<_>>>()?.iter().all(|e| *e)
         }
         _ => return None,
     })

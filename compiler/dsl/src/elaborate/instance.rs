@@ -84,24 +84,29 @@ impl Elaborator<'_> {
     }
 
     /// A label names one layer in each run of a body.
-    pub(super) fn claim_label(&mut self, segments: &str, label: &Expr) -> Result<()> {
+    pub(super) fn claim_label(&mut self, segments: &str, label: &Expr, call: Span) -> Result<()> {
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
         if frame.labels.insert(segments.to_string()) {
             return Ok(());
         }
-        let quoted = self.sources.snippet(label.span);
-        let Some((variable, rounds)) = frame.loops.last().cloned() else {
+        let last = frame.loops.last().cloned();
+        let (quoted, call) = (self.quote(label.span), self.quote(call));
+        let Some((variable, rounds)) = last else {
             let message = format!("label `{quoted}` names two different layers");
             let error = Diagnostic::new(Code::LABEL_REUSED, label.span, message);
-            return Err(Box::new(error.help("to use one layer twice, build it first and give it a name: fc = Linear(64)")));
+            return Err(Box::new(
+                error.help("to use one layer twice, build it first and give it a name: fc = Linear(64)"),
+            ));
         };
         let i = &variable.text;
         let message = format!("label `{quoted}` names {}", counted(rounds, "different layer"));
         let error = Diagnostic::new(Code::LABEL_REUSED, label.span, message)
             .label(format!("does not mention `{i}`"))
             .other(variable.span, "the loop variable")
-            .help(format!("for {} write {quoted}[{i}]: …", counted(rounds, "layer")))
-            .help(format!("for one layer used {rounds} times, build it before the loop: {quoted} = …, then x |> {quoted}"));
+            .help(format!("for {} write {quoted}[{i}]: {call}", counted(rounds, "layer")))
+            .help(format!(
+                "for one layer used {rounds} times, build it before the loop: {quoted} = {call}, then x |> {quoted}"
+            ));
         Err(Box::new(error))
     }
 
@@ -166,7 +171,7 @@ impl Elaborator<'_> {
         };
         let scope = Scope::inside(&instance.config);
         let argument = args.first().map_or(span, |a| a.span);
-        let note = self.use_note(&instance);
+        let note = |e: &Self| e.use_note(&instance);
         let result = self.inside(name, note, span, |e| {
             e.frames.push(Frame { argument, ..Frame::new(instance.clone()) });
             let result = e.run_function(function, args, &scope, span);
@@ -179,10 +184,11 @@ impl Elaborator<'_> {
 
     /// `in Blk(out = 128), used as b`
     fn use_note(&self, instance: &Instance) -> String {
-        let numbers = instance.module.config.iter().flatten().filter_map(|p| match instance.config.get(&p.name.text)? {
-            Val::Num(d) => Some(format!("{} = {d}", p.name.text)),
-            _ => None,
-        });
+        let numbers =
+            instance.module.config.iter().flatten().filter_map(|p| match instance.config.get(&p.name.text)? {
+                Val::Num(d) => Some(format!("{} = {d}", p.name.text)),
+                _ => None,
+            });
         let numbers: Vec<String> = numbers.collect();
         let config = if numbers.is_empty() { String::new() } else { format!("({})", numbers.join(", ")) };
         format!("in {}{config}, used as `{}`", instance.module.name.text, instance.path())
@@ -197,7 +203,13 @@ impl Elaborator<'_> {
             None => s.name.text.clone(),
             Some(outer) => match self.expr(outer, scope)? {
                 Val::Str(text) => text.to_string(),
-                other => return self.fail(Code::STATIC_TYPE, outer.span, format!("a name is a string, not {}", other.kind())),
+                other => {
+                    return self.fail(
+                        Code::STATIC_TYPE,
+                        outer.span,
+                        format!("a name is a string, not {}", other.kind()),
+                    );
+                }
             },
         };
         let full = join(&instance.path(), &own);
@@ -232,7 +244,14 @@ impl Elaborator<'_> {
         Ok(())
     }
 
-    fn two_widths(&self, instance: &Instance, s: &ast::Storage, own: &str, first: &TensorType, now: &TensorType) -> Diagnostic {
+    fn two_widths(
+        &self,
+        instance: &Instance,
+        s: &ast::Storage,
+        own: &str,
+        first: &TensorType,
+        now: &TensorType,
+    ) -> Diagnostic {
         let layer = instance.path();
         let (before, after) = (super::shape::shape_text(&first.dims), super::shape::shape_text(&now.dims));
         let message = format!("`{layer}` is one layer; its {own} is {before} and cannot also be {after}");
@@ -248,9 +267,10 @@ impl Elaborator<'_> {
                 error = error.other(call, format!("first use fixed {name} = {a}, from `{}`", self.quote(argument)));
             }
         }
+        let build = self.quote(instance.built);
         error
             .other(instance.built, "built once here")
-            .help("for separate weights build two layers")
+            .help(format!("for separate weights build two: {layer}_1 = {build}, {layer}_2 = {build}"))
     }
 }
 

@@ -15,10 +15,11 @@ mod tensor_ops;
 mod value;
 
 use crate::ast::{self, Form, Function, ItemKind, Member, Module};
+use crate::parse;
 use crate::weights::Rules;
+use call::Given;
 use diag::{Code, Diagnostic, FileId, SourceMap, Span};
 use graph::{Call, Dim, Elem, Graph, Origin, TensorType, Value};
-use call::Given;
 use instance::{Frame, Instance};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -68,10 +69,10 @@ pub fn elaborate(
 ) -> std::result::Result<Model, Vec<Diagnostic>> {
     let text = sources.text(file).to_string();
     let tree = crate::parse(&text, file)?;
-    let mut library = vec![];
+    let mut library = HashMap::new();
     for (name, text) in crate::STANDARD_LIBRARY {
-        let id = sources.add(*name, *text);
-        library.push(crate::parse(text, id)?);
+        let file = sources.add(*name, *text);
+        library.extend(parse::outline(text).map(|(name, offset, text)| (name, LibraryItem { file, offset, text })));
     }
     let sources = &*sources;
     let elaborate = || {
@@ -95,6 +96,13 @@ pub fn elaborate(
 /// Bytes of stack for the deepest nesting of calls that is allowed.
 const STACK: usize = 256 << 20;
 
+/// An item of the standard library; parsed when it is first named.
+struct LibraryItem {
+    file: FileId,
+    offset: usize,
+    text: &'static str,
+}
+
 /// What an item is, to those who name it.
 #[derive(Clone)]
 enum Item {
@@ -109,6 +117,7 @@ enum Item {
 
 pub(crate) struct Elaborator<'a> {
     items: HashMap<String, (Item, Span)>,
+    library: HashMap<&'static str, LibraryItem>,
     models: Vec<String>,
     weights: Vec<ast::Weights>,
     sources: &'a SourceMap,
@@ -166,9 +175,15 @@ struct Version {
 }
 
 impl<'a> Elaborator<'a> {
-    fn new(tree: &ast::File, library: Vec<ast::File>, sources: &'a SourceMap, defines: &'a Defines) -> Result<Self> {
+    fn new(
+        tree: &ast::File,
+        library: HashMap<&'static str, LibraryItem>,
+        sources: &'a SourceMap,
+        defines: &'a Defines,
+    ) -> Result<Self> {
         let mut e = Elaborator {
             items: HashMap::new(),
+            library,
             models: vec![],
             weights: vec![],
             sources,
@@ -187,15 +202,17 @@ impl<'a> Elaborator<'a> {
             calls: None,
             depth: 0,
         };
-        for file in &library {
-            e.items(file)?;
-        }
-        let prelude: Vec<String> = e.items.keys().cloned().collect();
         if let Some((_, name)) = defines.iter().find(|(n, _)| n == "float") {
             e.used.borrow_mut().insert("float".into());
             e.float = match name.parse::<Elem>() {
                 Ok(elem) if elem.is_float() => elem,
-                _ => return e.fail(Code::STATIC_TYPE, Span::default(), format!("-D float={name}: expected f32, f64, f16 or bf16")),
+                _ => {
+                    return e.fail(
+                        Code::STATIC_TYPE,
+                        Span::default(),
+                        format!("-D float={name}: expected f32, f64, f16 or bf16"),
+                    );
+                }
             };
         }
         let mut own = HashMap::new();
@@ -207,13 +224,21 @@ impl<'a> Elaborator<'a> {
                             .other(first, "first here"),
                     ));
                 }
-                if prelude.contains(&name) {
-                    e.items.remove(&name);
-                }
+                // Items of the file hide those of the library.
+                e.library.remove(name.as_str());
             }
         }
         e.items(tree)?;
         Ok(e)
+    }
+
+    /// The item called `name`, of the file or else of the library.
+    fn find_item(&mut self, name: &str) -> Result<Option<Item>> {
+        if let Some(found) = self.library.remove(name) {
+            let tree = parse::part(found.text, found.file, found.offset)?;
+            self.items(&tree)?;
+        }
+        Ok(self.items.get(name).map(|(item, _)| item.clone()))
     }
 
     fn items(&mut self, file: &ast::File) -> Result<()> {
@@ -244,10 +269,29 @@ impl<'a> Elaborator<'a> {
                 }
             };
             if let Some((name, span)) = item_name(item) {
+                self.capital(&name, span, &entry)?;
                 self.items.insert(name, (entry, span));
             }
         }
         Ok(())
+    }
+
+    /// Layers, models, types and sizes start with a capital, all else does not.
+    fn capital(&self, name: &str, span: Span, item: &Item) -> Result<()> {
+        let (what, capital) = match item {
+            Item::Const(_) => ("a constant", false),
+            Item::Fn(_) => ("a function", false),
+            Item::Kernel(_) => ("a kernel", false),
+            Item::Layer(_) | Item::Alias(_) => ("a layer or model", true),
+            Item::Type(_) => ("a type", true),
+            Item::Other(_) => return Ok(()),
+        };
+        if name.starts_with(char::is_uppercase) == capital {
+            return Ok(());
+        }
+        let start = if capital { "a capital" } else { "a small letter" };
+        let error = Diagnostic::new(Code::SYNTAX, span, format!("`{name}` is {what}; its name starts with {start}"));
+        Err(Box::new(error.help("layers, models, types and sizes start with a capital, everything else does not")))
     }
 
     fn model(&mut self, chosen: Option<&str>, start: Span) -> Result<Model> {
@@ -309,7 +353,13 @@ impl<'a> Elaborator<'a> {
                         return self.fail(Code::STATIC_TYPE, callee.span, message);
                     }
                 },
-                _ => return self.fail(Code::STATIC_TYPE, value.span, "expected a model with its configuration: Gpt2(dim = 1024)"),
+                _ => {
+                    return self.fail(
+                        Code::STATIC_TYPE,
+                        value.span,
+                        "expected a model with its configuration: Gpt2(dim = 1024)",
+                    );
+                }
             },
             _ => return self.fail(Code::UNKNOWN_NAME, span, format!("`{name}` is no model")),
         };
@@ -423,7 +473,11 @@ impl<'a> Elaborator<'a> {
                 }
                 ast::DimTy::Hole(span) => return self.fail(Code::SHAPE, *span, "an input needs a name for each dim"),
                 ast::DimTy::Shape(name) => {
-                    return self.fail(Code::SHAPE, name.span, "an input has a fixed rank; `..` stands in functions and layers");
+                    return self.fail(
+                        Code::SHAPE,
+                        name.span,
+                        "an input has a fixed rank; `..` stands in functions and layers",
+                    );
                 }
             }
         }

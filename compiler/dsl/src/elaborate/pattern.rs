@@ -37,7 +37,12 @@ impl Elaborator<'_> {
         };
         let (from, to) = match (side(left), side(right)) {
             (Some(from), Some(to)) => (from, to),
-            _ => return self.bad_pattern(at, "brackets of a pattern group neighbouring names and are not nested: \"b (h d) -> b h d\""),
+            _ => {
+                return self.bad_pattern(
+                    at,
+                    "brackets of a pattern group neighbouring names and are not nested: \"b (h d) -> b h d\"",
+                );
+            }
         };
         let dims = self.ty(x).dims;
         if from.len() != dims.len() {
@@ -51,7 +56,10 @@ impl Elaborator<'_> {
         }
         let lost = names.iter().find(|n| wanted.iter().filter(|w| w == n).count() != 1);
         if let Some(name) = lost.or_else(|| wanted.iter().find(|w| !names.contains(w))) {
-            return self.bad_pattern(at, format!("`{name}` must stand once on each side; `rearrange` neither drops nor repeats axes"));
+            return self.bad_pattern(
+                at,
+                format!("`{name}` must stand once on each side; `rearrange` neither drops nor repeats axes"),
+            );
         }
         let mut sizes: Vec<(String, Dim)> = vec![];
         for given in &args[2..] {
@@ -76,7 +84,14 @@ impl Elaborator<'_> {
     }
 
     /// Finds the size of the one name of a group that has none yet, and checks the product.
-    fn split_axis(&self, axis: usize, group: &[String], dim: &Dim, sizes: &mut Vec<(String, Dim)>, at: Span) -> Result<()> {
+    fn split_axis(
+        &self,
+        axis: usize,
+        group: &[String],
+        dim: &Dim,
+        sizes: &mut Vec<(String, Dim)>,
+        at: Span,
+    ) -> Result<()> {
         let size = |name: &String| sizes.iter().find(|(n, _)| n == name).map(|(_, d)| d.clone());
         let known: Dim = group.iter().filter_map(size).product();
         let open: Vec<&String> = group.iter().filter(|n| size(n).is_none()).collect();
@@ -85,26 +100,38 @@ impl Elaborator<'_> {
             group => format!("`({})`", group.join(" ")),
         };
         let given = |sep: &str| {
-            let parts = group.iter().filter_map(|n| size(n).map(|d| if d.to_string() == *n { d.to_string() } else { format!("{n} = {d}") }));
+            let parts = group.iter().filter_map(|n| {
+                size(n).map(|d| if d.to_string() == *n { d.to_string() } else { format!("{n} = {d}") })
+            });
             parts.collect::<Vec<_>>().join(sep)
         };
         match open[..] {
             [] => match self.graph.facts.eq(&known, dim) {
                 Verdict::Proved => Ok(()),
                 _ if group.is_empty() => self.bad_pattern(at, format!("axis {axis} is {dim}, not 1")),
-                _ => self.bad_pattern(at, format!("{text} must multiply to axis {axis}, which is {dim}; it gives {known}: {}", given(", "))),
+                _ => self.bad_pattern(
+                    at,
+                    format!("{text} must multiply to axis {axis}, which is {dim}; it gives {known}: {}", given(", ")),
+                ),
             },
-            [name] => match dim.div(&known).filter(|q| q.is_integral() || self.graph.facts.normalize(q).is_integral()) {
-                Some(quotient) => {
-                    sizes.push((name.clone(), quotient));
-                    Ok(())
+            [name] => {
+                match dim.div(&known).filter(|q| q.is_integral() || self.graph.facts.normalize(q).is_integral()) {
+                    Some(quotient) => {
+                        sizes.push((name.clone(), quotient));
+                        Ok(())
+                    }
+                    None => {
+                        let message = format!(
+                            "{text} splits axis {axis} of x, which is {dim} and not divisible by {}",
+                            given(" * ")
+                        );
+                        self.bad_pattern(at, message)
+                    }
                 }
-                None => {
-                    let message = format!("{text} splits axis {axis} of x, which is {dim} and not divisible by {}", given(" * "));
-                    self.bad_pattern(at, message)
-                }
-            },
-            [a, b, ..] => self.bad_pattern(at, format!("{text}: give the size of `{a}` or `{b}`: rearrange(…, {a} = 8)")),
+            }
+            [a, b, ..] => {
+                self.bad_pattern(at, format!("{text}: give the size of `{a}` or `{b}`: rearrange(…, {a} = 8)"))
+            }
         }
     }
 
@@ -118,14 +145,18 @@ impl Elaborator<'_> {
         let inputs: Vec<Vec<String>> = left.split(',').map(words).collect();
         let output = words(right);
         if inputs.len() != args.len() - 1 {
-            return self.bad_pattern(at, format!("the pattern has {} inputs, the call {}", inputs.len(), args.len() - 1));
+            return self
+                .bad_pattern(at, format!("the pattern has {} inputs, the call {}", inputs.len(), args.len() - 1));
         }
         let mut terms: Vec<(Value, Vec<String>)> = vec![];
         for (names, given) in inputs.into_iter().zip(&args[1..]) {
             let value = self.tensor(&given.value, None, given.span)?;
             let rank = self.ty(value).rank();
             if rank != names.len() {
-                return self.bad_pattern(at, format!("`{}` names {} axes; the tensor has {rank}", names.join(" "), names.len()));
+                return self.bad_pattern(
+                    at,
+                    format!("`{}` names {} axes; the tensor has {rank}", names.join(" "), names.len()),
+                );
             }
             if let Some(name) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)).map(|(_, n)| n) {
                 return self.bad_pattern(at, format!("`{name}` stands twice for one tensor"));

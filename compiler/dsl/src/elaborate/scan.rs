@@ -15,7 +15,11 @@ impl Elaborator<'_> {
         let mut carried = vec![];
         for arg in &scan.carry {
             let Some(name) = &arg.name else {
-                return self.fail(Code::SYNTAX, arg.value.span, "a carry has a name and a first value: scan (h = h0) …");
+                return self.fail(
+                    Code::SYNTAX,
+                    arg.value.span,
+                    "a carry has a name and a first value: scan (h = h0) …",
+                );
             };
             let value = self.expr(&arg.value, scope)?;
             let first = self.tensor(&value, None, arg.value.span)?;
@@ -75,7 +79,8 @@ impl Elaborator<'_> {
             return Ok(());
         }
         let (before, after) = (self.dims_text(&before), self.dims_text(&after));
-        let message = format!("`{name}` starts as {before} but after one step is {after}; a scan carry keeps its shape");
+        let message =
+            format!("`{name}` starts as {before} but after one step is {after}; a scan carry keeps its shape");
         self.fail(Code::CARRY, span, message)
     }
 
@@ -105,7 +110,11 @@ impl Elaborator<'_> {
                 }
                 let rank = self.ty(tensors[0]).rank();
                 if axis > rank {
-                    return self.fail(Code::SHAPE, span, format!("values of rank {rank} cannot be stacked along axis {axis}"));
+                    return self.fail(
+                        Code::SHAPE,
+                        span,
+                        format!("values of rank {rank} cannot be stacked along axis {axis}"),
+                    );
                 }
                 self.stack(&tensors, axis, span).map(Val::Tensor)
             }

@@ -4,15 +4,33 @@ use super::{Elaborator, Result, Scope, Val};
 use crate::ast::{self, BinaryOp, DimTy, Expr, ExprKind, Name, Ty, TyKind};
 use diag::{Code, Diagnostic, Span};
 use graph::{Dim, Elem, Guard, TensorType, Verdict};
+use std::fmt;
 use std::rc::Rc;
 
 /// What a type is stated for, and where the value comes from.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(crate) struct Place<'t> {
-    /// `x` of Linear
-    pub what: String,
+    pub what: What<'t>,
     pub ty: &'t Ty,
     pub span: Span,
+}
+
+/// What has a type.
+#[derive(Clone, Copy)]
+pub(crate) enum What<'t> {
+    Param { name: &'t str, callee: &'t str },
+    Result(&'t str),
+    Name(&'t str),
+}
+
+impl fmt::Display for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            What::Param { name, callee } => write!(f, "`{name}` of {callee}"),
+            What::Result(callee) => write!(f, "the result of {callee}"),
+            What::Name(name) => write!(f, "`{name}`"),
+        }
+    }
 }
 
 /// A declared dim and the actual one.
@@ -41,7 +59,9 @@ impl Elaborator<'_> {
         let Some(name) = elem else { return Ok(self.float()) };
         match self.name(&name.text, name.span, scope)? {
             Val::Elem(e) => Ok(e),
-            other => self.fail(Code::ELEMENT_TYPE, name.span, format!("expected an element type, got {}", other.kind())),
+            other => {
+                self.fail(Code::ELEMENT_TYPE, name.span, format!("expected an element type, got {}", other.kind()))
+            }
         }
     }
 
@@ -49,7 +69,7 @@ impl Elaborator<'_> {
     pub(super) fn dim(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Dim> {
         if let ExprKind::Name(name) = &e.kind
             && scope.get(name).is_none()
-            && !self.items.contains_key(name)
+            && self.find_item(name)?.is_none()
         {
             let mut error = self.name(name, e.span, scope).map(|_| ()).err().unwrap_or_else(|| {
                 Box::new(Diagnostic::new(Code::STATIC_TYPE, e.span, format!("`{name}` is no size")))
@@ -74,10 +94,13 @@ impl Elaborator<'_> {
                 self.fail(Code::SHAPE, span, format!("`{text}` is {d}, which is no whole number"))
             }
             Val::Num(d) => {
-                let error = Diagnostic::new(Code::SHAPE, span, format!("cannot show that `{text}` = {d} is a whole number"));
+                let error =
+                    Diagnostic::new(Code::SHAPE, span, format!("cannot show that `{text}` = {d} is a whole number"));
                 Err(Box::new(error.help("state what divides it: where H % 2 == 0; or round down with `//`")))
             }
-            Val::Scalar(_) => self.fail(Code::SHAPE, span, format!("`{text}` is a quotient of sizes, which is no size of a tensor")),
+            Val::Scalar(_) => {
+                self.fail(Code::SHAPE, span, format!("`{text}` is a quotient of sizes, which is no size of a tensor"))
+            }
             other => self.fail(Code::STATIC_TYPE, span, format!("a size is an integer, not {}", other.kind())),
         }
     }
@@ -86,15 +109,16 @@ impl Elaborator<'_> {
     pub(super) fn shape_named(&mut self, name: &Name, scope: &Rc<Scope>) -> Result<Vec<Dim>> {
         match self.name(&name.text, name.span, scope)? {
             Val::List(items) => items.iter().map(|v| self.as_dim(v, name.span)).collect(),
-            other => self.fail(Code::SHAPE, name.span, format!("`..{}` is a list of sizes, not {}", name.text, other.kind())),
+            other => {
+                self.fail(Code::SHAPE, name.span, format!("`..{}` is a list of sizes, not {}", name.text, other.kind()))
+            }
         }
     }
 
     /// Checks a value against a stated type, binding dims and element types that are new in it.
     pub(super) fn match_type(&mut self, value: &Val, ty: &Ty, place: &Place, scope: &Rc<Scope>) -> Result<()> {
         let mut goals = vec![];
-        let place = Place { what: place.what.clone(), ty, span: place.span };
-        self.match_value(value, ty, &place, scope, &mut goals)?;
+        self.match_value(value, ty, &Place { ty, ..*place }, scope, &mut goals)?;
         self.solve(goals, scope)
     }
 
@@ -134,7 +158,7 @@ impl Elaborator<'_> {
                     return self.fail(Code::SHAPE, place.span, message);
                 }
                 fields.iter().zip(items).try_for_each(|((name, ty), item)| {
-                    let what = name.as_ref().map_or(place.what.clone(), |n| format!("`{n}` of {}", place.what));
+                    let what = name.as_ref().map_or(place.what, |n| What::Name(n));
                     self.match_value(&item, ty, &Place { what, ty, span: place.span }, scope, goals)
                 })
             }
@@ -154,11 +178,13 @@ impl Elaborator<'_> {
                         true
                     }
                     ("fn", v) => v.is_callable(),
-                    (name, value) => match self.items.get(name).cloned() {
-                        Some((super::Item::Type(ty), _)) => {
+                    (name, value) => match self.find_item(name)? {
+                        Some(super::Item::Type(ty)) => {
                             return self.match_type(value, &ty, place, scope);
                         }
-                        _ if ["int", "list", "tensor", "stream", "metric", "rule", "augmentation"].contains(&name) => false,
+                        _ if ["int", "list", "tensor", "stream", "metric", "rule", "augmentation"].contains(&name) => {
+                            false
+                        }
                         _ => return self.fail(Code::UNKNOWN_NAME, ty.span, format!("unknown type `{name}`")),
                     },
                 };
@@ -198,7 +224,9 @@ impl Elaborator<'_> {
             Some(d) if !d.states_elem && d.name.is_some() => {
                 let dims = self.sources.snippet(d.ty);
                 let (name, span) = (d.name.clone().unwrap_or_default(), d.ty);
-                error.other(span, "no element type means float").help(format!("declare the input as {name}: {expected}{dims}"))
+                error
+                    .other(span, "no element type means float")
+                    .help(format!("declare the input as {name}: {expected}{dims}"))
             }
             _ => error.help(format!("convert it: cast({}, {expected})", self.quote(place.span))),
         };
@@ -227,7 +255,12 @@ impl Elaborator<'_> {
             match dim {
                 DimTy::Hole(_) => axis += 1,
                 DimTy::Expr(e) => {
-                    goals.push(Goal { declared: e, actual: found.dims[axis].clone(), place: place.clone(), found: found.clone() });
+                    goals.push(Goal {
+                        declared: e,
+                        actual: found.dims[axis].clone(),
+                        place: *place,
+                        found: found.clone(),
+                    });
                     axis += 1;
                 }
                 DimTy::Shape(name) => {
@@ -240,7 +273,14 @@ impl Elaborator<'_> {
         Ok(())
     }
 
-    fn match_group(&mut self, name: &Name, actual: &[Dim], place: &Place, found: &TensorType, scope: &Rc<Scope>) -> Result<()> {
+    fn match_group(
+        &mut self,
+        name: &Name,
+        actual: &[Dim],
+        place: &Place,
+        found: &TensorType,
+        scope: &Rc<Scope>,
+    ) -> Result<()> {
         if name.text == "_" {
             return Ok(());
         }
@@ -252,7 +292,8 @@ impl Elaborator<'_> {
         if known.len() != actual.len() {
             let ty = self.sources.snippet(place.ty.span);
             let shape = shape_text(&known);
-            let message = format!("{} must be {ty}, got {}: `..{}` is {shape}", place.what, self.type_text(found), name.text);
+            let message =
+                format!("{} must be {ty}, got {}: `..{}` is {shape}", place.what, self.type_text(found), name.text);
             return self.fail(Code::SHAPE, place.span, message);
         }
         known.iter().zip(actual).try_for_each(|(d, a)| self.require_equal(&name.text, d, a, place, found))
@@ -274,7 +315,10 @@ impl Elaborator<'_> {
                             let whole = self.as_dim(&Val::Num(value.clone()), goal.declared.span);
                             if whole.is_err() {
                                 let text = self.sources.snippet(goal.declared.span);
-                                let message = format!("{}: {text} = {} leaves no whole number for {name}", goal.place.what, goal.actual);
+                                let message = format!(
+                                    "{}: {text} = {} leaves no whole number for {name}",
+                                    goal.place.what, goal.actual
+                                );
                                 return self.fail(Code::SHAPE, goal.place.span, message);
                             }
                             scope.set(&name, Val::Num(value));
@@ -288,7 +332,8 @@ impl Elaborator<'_> {
             if goals.len() == before {
                 let goal = &goals[0];
                 let text = self.sources.snippet(goal.declared.span);
-                let message = format!("cannot tell the names in `{text}` from this call: {} is {}", goal.place.what, goal.actual);
+                let message =
+                    format!("cannot tell the names in `{text}` from this call: {} is {}", goal.place.what, goal.actual);
                 return Err(Box::new(
                     Diagnostic::new(Code::SHAPE, goal.place.span, message).help("pass them as configuration"),
                 ));
@@ -300,7 +345,7 @@ impl Elaborator<'_> {
     fn meaning(&mut self, declared: &Expr, scope: &Rc<Scope>) -> Result<Meaning> {
         let mut names = vec![];
         declared.names(&mut names);
-        names.retain(|n| n.starts_with(char::is_uppercase) && scope.get(n).is_none() && !self.items.contains_key(*n));
+        names.retain(|n| n.starts_with(char::is_uppercase) && scope.get(n).is_none());
         names.sort();
         names.dedup();
         match names[..] {
@@ -310,7 +355,11 @@ impl Elaborator<'_> {
                 inner.set(name, Val::Num(Dim::var(UNKNOWN)));
                 match self.expr(declared, &inner)? {
                     Val::Num(dim) => Ok(Meaning::Binds(name.to_string(), dim)),
-                    other => self.fail(Code::STATIC_TYPE, declared.span, format!("a size is an integer, not {}", other.kind())),
+                    other => self.fail(
+                        Code::STATIC_TYPE,
+                        declared.span,
+                        format!("a size is an integer, not {}", other.kind()),
+                    ),
                 }
             }
             _ => Ok(Meaning::Open),
@@ -323,12 +372,17 @@ impl Elaborator<'_> {
         let error = match self.graph.facts.eq(declared, actual) {
             Verdict::Proved => return Ok(()),
             Verdict::Refuted => {
-                let message = format!("{} must be {ty}, got {}: {value}{declared} here and {actual} there", place.what, self.type_text(found));
+                let message = format!(
+                    "{} must be {ty}, got {}: {value}{declared} here and {actual} there",
+                    place.what,
+                    self.type_text(found)
+                );
                 Diagnostic::new(Code::SHAPE, place.span, message)
             }
             Verdict::Unknown => {
                 let message = format!("cannot show that {declared} = {actual}, needed by {}: {ty}", place.what);
-                let error = self.with_sizes(Diagnostic::new(Code::UNKNOWN_EQUAL, place.span, message), &[declared, actual]);
+                let error =
+                    self.with_sizes(Diagnostic::new(Code::UNKNOWN_EQUAL, place.span, message), &[declared, actual]);
                 error.help(format!("state it, and it is checked on each call: where {declared} == {actual}"))
             }
         };
@@ -345,6 +399,7 @@ impl Elaborator<'_> {
     /// Points at the sizes in these dims that the caller chooses.
     pub(super) fn with_sizes(&self, mut error: Diagnostic, dims: &[&Dim]) -> Diagnostic {
         let mut names: Vec<_> = dims.iter().flat_map(|d| d.vars()).collect();
+        names.sort();
         names.dedup();
         for name in names {
             if let Some(span) = self.sizes.get(&*name) {
@@ -355,8 +410,15 @@ impl Elaborator<'_> {
     }
 
     /// The result of a function or entry against its stated type: nothing new is bound, names of fields are taken over.
-    pub(super) fn check_result(&mut self, value: Val, ty: &Ty, scope: &Rc<Scope>, callee: &str, span: Span) -> Result<Val> {
-        let place = Place { what: format!("the result of {callee}"), ty, span };
+    pub(super) fn check_result(
+        &mut self,
+        value: Val,
+        ty: &Ty,
+        scope: &Rc<Scope>,
+        callee: &str,
+        span: Span,
+    ) -> Result<Val> {
+        let place = Place { what: What::Result(callee), ty, span };
         let mut goals = vec![];
         self.match_value(&value, ty, &place, scope, &mut goals)?;
         for goal in &goals {
@@ -391,7 +453,13 @@ impl Elaborator<'_> {
                         self.graph.guards.push(Guard { fact: (*fact).clone(), text, origin: self.origin(e.span) });
                         self.graph.facts.assume(&fact);
                     }
-                    other => return self.fail(Code::STATIC_TYPE, e.span, format!("a condition is true or false, not {}", other.kind())),
+                    other => {
+                        return self.fail(
+                            Code::STATIC_TYPE,
+                            e.span,
+                            format!("a condition is true or false, not {}", other.kind()),
+                        );
+                    }
                 },
             }
         }
@@ -448,9 +516,9 @@ fn solve_for_unknown(dim: &Dim, actual: &Dim) -> Option<Dim> {
     let mut factor = None;
     let mut rest = actual.clone();
     for (monomial, c) in dim.terms() {
-        let term = monomial.iter().fold(Dim::rational(c), |d, (atom, power)| {
-            (0..*power).fold(d, |d, _| d * Dim::atom(atom.clone()))
-        });
+        let term = monomial
+            .iter()
+            .fold(Dim::rational(c), |d, (atom, power)| (0..*power).fold(d, |d, _| d * Dim::atom(atom.clone())));
         match &monomial[..] {
             [(graph::dim::Atom::Var(name), 1)] if &**name == UNKNOWN => factor = Some(c),
             _ if term.vars().iter().any(|v| &**v == UNKNOWN) => return None,

@@ -1,5 +1,6 @@
 //! Statements.
 
+use super::shape::{Place, What};
 use super::{Elaborator, Result, Scope, Val};
 use crate::ast::{Bind, Block, Else, Expr, ExprKind, Pattern, Stmt, StmtKind};
 use diag::{Code, Diagnostic, Span};
@@ -56,8 +57,8 @@ impl Elaborator<'_> {
             };
         }
         if let Some(ty) = &b.ty {
-            let what = format!("`{}`", self.quote(pattern_span(&b.pattern)));
-            let place = super::shape::Place { what, ty, span: b.value.span };
+            let name = self.quote(pattern_span(&b.pattern));
+            let place = Place { what: What::Name(&name), ty, span: b.value.span };
             self.match_type(&value, ty, &place, scope)?;
         }
         self.match_pattern(&b.pattern, value, scope)
@@ -76,11 +77,19 @@ impl Elaborator<'_> {
                     Val::List(items) => items.to_vec(),
                     Val::Tuple(fields) => fields.iter().map(|(_, v)| v.clone()).collect(),
                     other => {
-                        return self.fail(Code::STATIC_TYPE, *span, format!("expected {} values, got {}", parts.len(), other.kind()));
+                        return self.fail(
+                            Code::STATIC_TYPE,
+                            *span,
+                            format!("expected {} values, got {}", parts.len(), other.kind()),
+                        );
                     }
                 };
                 if items.len() != parts.len() {
-                    return self.fail(Code::STATIC_TYPE, *span, format!("expected {} values, got {}", parts.len(), items.len()));
+                    return self.fail(
+                        Code::STATIC_TYPE,
+                        *span,
+                        format!("expected {} values, got {}", parts.len(), items.len()),
+                    );
                 }
                 parts.iter().zip(items).try_for_each(|(p, v)| self.match_pattern(p, v, scope))
             }
@@ -92,7 +101,11 @@ impl Elaborator<'_> {
             return self.fail(Code::NOT_YET, target.span, "updates of a part of a tensor are not compiled yet");
         };
         let Val::Stored(full) = self.name(name, target.span, scope)? else {
-            return self.fail(Code::STATIC_TYPE, target.span, format!("`:=` updates `state` and `cache`; `{name}` is neither"));
+            return self.fail(
+                Code::STATIC_TYPE,
+                target.span,
+                format!("`:=` updates `state` and `cache`; `{name}` is neither"),
+            );
         };
         let new = self.expr(value, scope)?;
         let stored = &self.stored[self.index[&*full]];
@@ -118,11 +131,19 @@ impl Elaborator<'_> {
     pub(super) fn items_of(&mut self, over: &Expr, scope: &Rc<Scope>) -> Result<Vec<Val>> {
         match self.expr(over, scope)? {
             Val::List(items) => Ok(items.to_vec()),
-            other => self.fail(Code::STATIC_TYPE, over.span, format!("expected a list or a range, got {}", other.kind())),
+            other => {
+                self.fail(Code::STATIC_TYPE, over.span, format!("expected a list or a range, got {}", other.kind()))
+            }
         }
     }
 
-    pub(super) fn if_(&mut self, condition: &Expr, then: &Block, otherwise: Option<&Else>, scope: &Rc<Scope>) -> Result<Val> {
+    pub(super) fn if_(
+        &mut self,
+        condition: &Expr,
+        then: &Block,
+        otherwise: Option<&Else>,
+        scope: &Rc<Scope>,
+    ) -> Result<Val> {
         if self.condition(condition, scope)? {
             return self.block(then, scope);
         }
@@ -160,7 +181,11 @@ impl Elaborator<'_> {
                 let error = Diagnostic::new(Code::RUN_TIME_CONDITION, condition.span, message);
                 Err(Box::new(error.help("use where(condition, a, b)")))
             }
-            other => self.fail(Code::STATIC_TYPE, condition.span, format!("a condition is true or false, not {}", other.kind())),
+            other => self.fail(
+                Code::STATIC_TYPE,
+                condition.span,
+                format!("a condition is true or false, not {}", other.kind()),
+            ),
         }
     }
 }

@@ -18,11 +18,10 @@ impl Elaborator<'_> {
     /// Appends a node; what its operands lack is said in the user's words.
     pub(super) fn push(&mut self, op: impl Into<Op>, operands: &[Value], span: Span) -> Result<Value> {
         let op = op.into();
-        let name = op.name();
         let origin = self.origin(span);
-        let value = match self.graph.push(op, operands, &origin) {
+        let value = match self.graph.push(op.clone(), operands, &origin) {
             Ok(value) => value,
-            Err(e) => return Err(Box::new(self.op_error(name, e, operands, span))),
+            Err(e) => return Err(Box::new(self.op_error(&op, e, operands, span))),
         };
         let ty = self.graph.ty(value);
         let known = ty.dims.iter().filter_map(Dim::as_int);
@@ -37,7 +36,8 @@ impl Elaborator<'_> {
         Ok(value)
     }
 
-    fn op_error(&self, name: &str, error: OpError, operands: &[Value], span: Span) -> Diagnostic {
+    fn op_error(&self, op: &Op, error: OpError, operands: &[Value], span: Span) -> Diagnostic {
+        let name = op.name();
         let quoted = self.quote(span);
         let shape = |i: usize| operands.get(i).map_or(String::new(), |v| self.type_text(self.graph.ty(*v)));
         match error {
@@ -50,21 +50,29 @@ impl Elaborator<'_> {
                 Diagnostic::new(Code::SHAPE, span, message)
             }
             OpError::Sizes { left, right, .. } => self.unknown_equal(&left, &right, &quoted, span),
-            OpError::Elem { operand, expected, got } => {
-                Diagnostic::new(Code::ELEMENT_TYPE, span, format!("operand {} of `{name}` must be {expected}, got {got}", operand + 1))
-                    .help("tensors are never converted silently; cast(x, float) does it")
-            }
+            OpError::Elem { operand, expected, got } => Diagnostic::new(
+                Code::ELEMENT_TYPE,
+                span,
+                format!("operand {} of `{name}` must be {expected}, got {got}", operand + 1),
+            )
+            .help("tensors are never converted silently; cast(x, float) does it"),
             OpError::Elements { from, to } => {
-                let ty = operands.first().map_or(String::new(), |v| self.type_text(self.graph.ty(*v)));
-                let message = format!("reshape must keep the number of elements: {from} in {ty}, {to} in the new shape");
-                let error = self.with_sizes(Diagnostic::new(Code::RESHAPE, span, message), &[&from, &to]);
-                match from.as_int().is_some() && to.as_int().is_some() {
+                let new = if let Op::Reshape(r) = op { shape_text(&r.shape) } else { "the new shape".into() };
+                let message = format!("reshape must keep the number of elements: {from} here, {to} in {new}");
+                let (a, b) = without_common(from, to);
+                let error = self.with_sizes(Diagnostic::new(Code::RESHAPE, span, message), &[&a, &b]);
+                match a.as_int().is_some() && b.as_int().is_some() {
                     true => error,
-                    false => error.help(format!("fix the sizes, or state it, and it is checked on each call: where {}", equation(&from, &to))),
+                    false => error
+                        .help(format!("fix the sizes, or state it, and it is checked on each call: where {a} == {b}")),
                 }
             }
             OpError::Rank { operand, expected, got } => {
-                let message = format!("operand {} of `{name}` must have rank {expected}, got {got}: {}", operand + 1, shape(operand));
+                let message = format!(
+                    "operand {} of `{name}` must have rank {expected}, got {got}: {}",
+                    operand + 1,
+                    shape(operand)
+                );
                 Diagnostic::new(Code::SHAPE, span, message)
             }
             OpError::Condition(text) => Diagnostic::new(Code::SHAPE, span, format!("`{name}`: {text}")),
@@ -133,7 +141,11 @@ impl Elaborator<'_> {
             if found.elem != elem {
                 let message = format!("expected {}, got {}", elem_text(elem, self.float()), self.type_text(&found));
                 let error = Diagnostic::new(Code::ELEMENT_TYPE, span, message);
-                return Err(Box::new(error.help(format!("convert it: cast({}, {})", self.quote(span), elem_text(elem, self.float())))));
+                return Err(Box::new(error.help(format!(
+                    "convert it: cast({}, {})",
+                    self.quote(span),
+                    elem_text(elem, self.float())
+                ))));
             }
             return self.expand(*t, shape, span);
         }
@@ -149,7 +161,8 @@ impl Elaborator<'_> {
             };
             if !fits {
                 let text = if let Val::Bool(b) = value { b.to_string() } else { number.to_string() };
-                let error = Diagnostic::new(Code::ELEMENT_TYPE, span, format!("{text} is no value of the element type {elem}"));
+                let error =
+                    Diagnostic::new(Code::ELEMENT_TYPE, span, format!("{text} is no value of the element type {elem}"));
                 return Err(Box::new(error.help("convert the tensor: cast(x, float)")));
             }
             return self.push(ops::Full { shape: shape.to_vec(), value: number, elem }, &[], span);
@@ -163,7 +176,9 @@ impl Elaborator<'_> {
                 self.fraction(d, span)?
             }
             Val::Scalar(v) if elem.is_float() => *v,
-            Val::Scalar(_) => return self.fail(Code::ELEMENT_TYPE, span, format!("a quotient of sizes is a float; it meets {elem}")),
+            Val::Scalar(_) => {
+                return self.fail(Code::ELEMENT_TYPE, span, format!("a quotient of sizes is a float; it meets {elem}"));
+            }
             Val::Fact(fact) => {
                 use graph::Fact::*;
                 let (name, a, b) = match &**fact {
@@ -225,7 +240,11 @@ impl Elaborator<'_> {
     pub(super) fn elementwise(&mut self, name: &str, operands: Vec<(Val, Span)>, span: Span) -> Result<Val> {
         for (value, span) in &operands {
             if !(value.is_tensor() || value.is_number() || matches!(value, Val::Bool(_) | Val::Fact(_))) {
-                return self.fail(Code::STATIC_TYPE, *span, format!("`{name}` takes tensors and numbers, not {}", value.kind()));
+                return self.fail(
+                    Code::STATIC_TYPE,
+                    *span,
+                    format!("`{name}` takes tensors and numbers, not {}", value.kind()),
+                );
             }
         }
         let scalar = operands.iter().all(|(v, _)| v.is_number());
@@ -294,11 +313,11 @@ impl Elaborator<'_> {
         }
         let (a_text, b_text) = (shape_text(a), shape_text(b));
         if !differ.is_empty() {
-            let message = format!("cannot {} {a_text} and {b_text}: {}", self.verb(a_at, b_at, span), differ.join(", "));
+            let message = format!("cannot {} {a_text} and {b_text}: {}", self.verb(a_at, b_at), differ.join(", "));
             let error = Diagnostic::new(Code::BROADCAST, span, message);
-            return Err(Box::new(match a.len() == b.len() && a.len() > 1 {
+            return Err(Box::new(match a.len() == 4 && b.len() == 4 {
                 true => error.help("if this is a residual, project the shortcut where shapes change: x |> shortcut: Conv2d(out, 1, stride = stride)"),
-                false => error.help("shapes align from the right; x[:, none] adds an axis of size 1"),
+                false => error.help("shapes align from the right; sizes are equal, or literally 1: x[:, none] adds such an axis"),
             }));
         }
         if a.len() != b.len() && stretches == [true, true] {
@@ -323,7 +342,7 @@ impl Elaborator<'_> {
         sign.trim_matches(|c| "() ".contains(c)).to_string()
     }
 
-    fn verb(&self, a: Span, b: Span, _span: Span) -> &'static str {
+    fn verb(&self, a: Span, b: Span) -> &'static str {
         match self.sign_between(a, b).as_str() {
             "+" | "+=" => "add",
             "-" | "-=" => "subtract",
@@ -353,7 +372,9 @@ impl Elaborator<'_> {
                 let equal = self.elementwise("eq", vec![a, b], span)?;
                 return self.elementwise("bit_not", vec![(equal, span)], span);
             }
-            Range => return self.fail(Code::STATIC_TYPE, span, "the ends of a range are integers known when compiling"),
+            Range => {
+                return self.fail(Code::STATIC_TYPE, span, "the ends of a range are integers known when compiling");
+            }
             Matmul => return self.matmul(a, b, span),
         };
         let operands = if matches!(op, Gt | Ge) { vec![b, a] } else { vec![a, b] };
@@ -433,12 +454,16 @@ impl Elaborator<'_> {
                     && let Some(out) = right.dims[1].as_int()
                 {
                     let x = self.quote(a.1);
-                    error = error.help(format!("for a learned map write `{x} |> Linear({out})`; it takes the input width from `{x}`"));
+                    error = error.help(format!(
+                        "for a learned map write `{x} |> Linear({out})`; it takes the input width from `{x}`"
+                    ));
                 }
                 return Err(Box::new(error));
             }
             Verdict::Unknown => {
-                return Err(Box::new(self.unknown_equal(inner_left, inner_right, &self.quote(span), span).label(label)));
+                return Err(Box::new(
+                    self.unknown_equal(inner_left, inner_right, &self.quote(span), span).label(label),
+                ));
             }
         }
         if n == 2 {
@@ -521,7 +546,9 @@ impl Elaborator<'_> {
                         return self.fail(Code::STATIC_TYPE, e.span, message);
                     }
                 },
-                Ix::Group(_) | Ix::Each { .. } => return self.fail(Code::SYNTAX, span, "this stands in kernels and labels only"),
+                Ix::Group(_) | Ix::Each { .. } => {
+                    return self.fail(Code::SYNTAX, span, "this stands in kernels and labels only");
+                }
             }
         }
         result.extend((axis..rank).map(Some));
@@ -553,7 +580,9 @@ impl Elaborator<'_> {
             if facts.le(low, high) != Verdict::Proved {
                 let message = format!("index {i} of an axis of {size}");
                 let error = Diagnostic::new(Code::OUT_OF_RANGE, span, message);
-                return Err(Box::new(error.help(format!("if the axis is always long enough, state it: where {low} <= {high}"))));
+                return Err(Box::new(
+                    error.help(format!("if the axis is always long enough, state it: where {low} <= {high}")),
+                ));
             }
         }
         if start == Dim::int(0) && size == Dim::int(1) {
@@ -577,8 +606,16 @@ impl Elaborator<'_> {
             match self.expr(e, scope)? {
                 Val::Num(d) if d.as_int().is_some_and(|n| n < 0) => Ok(size.clone() + d),
                 Val::Num(d) => Ok(d),
-                Val::Tensor(_) => self.fail(Code::NOT_YET, e.span, "slices whose ends are known only when running are not compiled yet"),
-                other => self.fail(Code::STATIC_TYPE, e.span, format!("the end of a slice is an integer, not {}", other.kind())),
+                Val::Tensor(_) => self.fail(
+                    Code::NOT_YET,
+                    e.span,
+                    "slices whose ends are known only when running are not compiled yet",
+                ),
+                other => self.fail(
+                    Code::STATIC_TYPE,
+                    e.span,
+                    format!("the end of a slice is an integer, not {}", other.kind()),
+                ),
             }
         };
         let start = end(from, Dim::int(0))?;
@@ -620,12 +657,12 @@ impl Elaborator<'_> {
     }
 }
 
-/// The equation of two sizes without their common factor.
-fn equation(a: &Dim, b: &Dim) -> String {
-    let common = a.vars().into_iter().map(|v| Dim::var(&v)).find(|v| a.div(v).is_some() && b.div(v).is_some());
-    match common.and_then(|v| Some((a.div(&v)?, b.div(&v)?))) {
-        Some((a, b)) => equation(&a, &b),
-        None => format!("{a} == {b}"),
+/// Two sizes without the names that are a factor of both.
+fn without_common(a: Dim, b: Dim) -> (Dim, Dim) {
+    let reduced = a.vars().into_iter().find_map(|v| Some((a.div(&Dim::var(&v))?, b.div(&Dim::var(&v))?)));
+    match reduced {
+        Some((a, b)) => without_common(a, b),
+        None => (a, b),
     }
 }
 
