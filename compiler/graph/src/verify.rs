@@ -4,7 +4,7 @@ use crate::nodes::{Graph, Storage, Value};
 use crate::ops::Op;
 use crate::text::{is_reserved, is_word};
 use crate::types::TensorType;
-use crate::{Dim, Verdict};
+use crate::{Dim, Fact, Verdict};
 use diag::Span;
 use std::collections::HashSet;
 use std::fmt;
@@ -107,11 +107,21 @@ impl Graph {
         if let Some(name) = dim.vars().iter().find(|n| !is_word(n) || is_reserved(n)) {
             return Some(format!("`{name}` is no name for a size"));
         }
-        if !dim.is_integral() {
+        if !self.is_integral(dim) {
             return Some(format!("{dim} may be no integer"));
         }
         let negative = self.facts.le(&Dim::int(0), dim) == Verdict::Refuted;
         negative.then(|| format!("{dim} is negative"))
+    }
+
+    /// Whether a size is an integer by what is known, or may be by what is known of divisibility.
+    fn is_integral(&self, dim: &Dim) -> bool {
+        let vars = dim.vars();
+        let divides = |fact: &Fact| match fact {
+            Fact::Divides { of, .. } => of.vars().iter().any(|v| vars.contains(v)),
+            _ => false,
+        };
+        self.facts.normalize(dim).is_integral() || self.facts.assumed().iter().any(divides)
     }
 
     fn verify_guards(&self) -> Outcome {
