@@ -109,7 +109,10 @@ impl Case {
         for (i, (e, g)) in expected.data.iter().zip(got.to_f64()).enumerate() {
             let off = (e - g).abs() / most;
             // A row that is masked everywhere has no softmax, here or there.
-            assert!(off <= self.tolerance || e.is_nan() && g.is_nan(), "{place}[{i}] is {g}, expected {e}: off by {off:.1e} of the largest");
+            assert!(
+                off <= self.tolerance || e.is_nan() && g.is_nan(),
+                "{place}[{i}] is {g}, expected {e}: off by {off:.1e} of the largest"
+            );
         }
     }
 }

@@ -22,7 +22,7 @@ impl Op {
             Op::Prod(r) => Class::Reduce(r.axes.clone()),
             Op::Max(r) => Class::Reduce(r.axes.clone()),
             Op::Min(r) => Class::Reduce(r.axes.clone()),
-            Op::Dot(_) | Op::Conv(_) | Op::Pool(_) => Class::Contract,
+            Op::Dot(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) => Class::Contract,
             _ => Class::Pointwise,
         }
     }
@@ -53,7 +53,7 @@ impl Op {
             Op::Tanh(_) | Op::Erf(_) | Op::Sin(_) | Op::Cos(_) | Op::Atan(_) | Op::Expm1(_) | Op::Log1p(_) => 20,
             Op::Pow(_) => 40,
             Op::Take(_) | Op::Gather(_) => 8,
-            Op::Dot(_) | Op::Conv(_) | Op::Pool(_) => 1000,
+            Op::Dot(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) => 1000,
             _ => 1,
         }
     }

@@ -12,6 +12,7 @@ mod nodes;
 pub mod ops;
 mod text;
 pub mod types;
+mod verify;
 
 pub use array::Array;
 pub use classes::{Class, space};
@@ -25,3 +26,4 @@ pub use ops::Op;
 pub use tensor::Elem;
 pub use text::TextError;
 pub use types::TensorType;
+pub use verify::VerifyError;

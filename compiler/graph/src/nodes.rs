@@ -177,6 +177,19 @@ impl Graph {
         }
     }
 
+    /// Whether there is such a node with such a result.
+    pub fn contains(&self, value: Value) -> bool {
+        self.nodes.node_weight(index(value)).is_some_and(|n| (value.result as usize) < n.types.len())
+    }
+
+    /// The nodes that a node's edges come from, in the order of the operands they stand for.
+    pub(crate) fn edges(&self, value: Value) -> Vec<(u32, u32)> {
+        let edges = self.nodes.edges_directed(index(value), Direction::Incoming);
+        let mut edges: Vec<(u32, u32)> = edges.map(|e| (e.weight().position, e.source().index() as u32)).collect();
+        edges.sort();
+        edges
+    }
+
     fn insert(&mut self, node: Node) -> Value {
         let operands = node.operands.clone();
         let id = self.nodes.add_node(node);
@@ -310,54 +323,6 @@ impl Graph {
         names.sort();
         names.dedup();
         names
-    }
-
-    /// Checks what `push` guarantees and passes must keep: edges mirror operands, types are those inferred.
-    pub fn verify(&self) -> Result<(), String> {
-        let order = self.order();
-        if order.len() != self.len() {
-            return Err(format!("{}: the graph has a cycle", self.name));
-        }
-        for value in order {
-            let node = self.node(value);
-            let mut edges: Vec<(u32, NodeIndex)> = self
-                .nodes
-                .edges_directed(index(value), Direction::Incoming)
-                .map(|e| (e.weight().position, e.source()))
-                .collect();
-            edges.sort();
-            let mirrored = edges.len() == node.operands.len()
-                && edges
-                    .iter()
-                    .zip(&node.operands)
-                    .enumerate()
-                    .all(|(i, ((p, n), o))| *p == i as u32 && *n == index(*o));
-            if !mirrored {
-                return Err(format!("{value}: edges do not mirror operands"));
-            }
-            if matches!(node.op, Op::Operand(_)) {
-                continue;
-            }
-            let types: Vec<TensorType> = node.operands.iter().map(|v| self.ty(*v).clone()).collect();
-            match node.op.infer(&types, &self.facts) {
-                Ok(inferred) if inferred == node.types => {}
-                Ok(inferred) => {
-                    return Err(format!(
-                        "{value}: {}: stated {} but inferred {}",
-                        node.op.name(),
-                        node.types[0],
-                        inferred[0]
-                    ));
-                }
-                Err(e) => return Err(format!("{value}: {}: {e}", node.op.name())),
-            }
-        }
-        for value in self.leaving() {
-            if !self.nodes.contains_node(index(value)) {
-                return Err(format!("{value} leaves the graph but is not in it"));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -45,18 +45,24 @@ impl Conv {
         let turned = v.swap_channels(turned, 0, self.groups);
         window::cut(v, v.push(Conv::of_axes(&axes, self.groups), &[spread, turned]), &x)
     }
+}
 
-    /// `x` convolved with `dy`, batch and channels changing places.
-    fn kernel_gradient(&self, v: &Vjp) -> Value {
-        let (x, w, y) = (v.dims(v.x[0]), v.dims(v.x[1]), v.dims(v.y[0]));
-        let axes = self.axes().into_iter().zip(2..).map(|(axis, i)| window::crossed(&axis, &x[i], &y[i], &w[i]));
-        let axes: Vec<Axis> = axes.collect();
-        let input = v.swap_channels(v.x[0], 1, self.groups);
-        let output = v.swap_channels(v.dy[0], 0, 1);
-        let dw = v.push(Conv::of_axes(&axes, self.groups), &[input, output]);
-        let dims = [vec![w[1].clone(), w[0].clone()], w[2..].to_vec()].concat();
-        v.swap_channels(window::cut(v, dw, &dims), 0, 1)
-    }
+/// The gradient of a kernel of dims `w` that slid over `input` and met `output` there: one convolved with the other, batch
+/// and channels changing places.
+pub(super) fn kernel_gradient(
+    v: &Vjp,
+    [input, output]: [Value; 2],
+    axes: &[Axis],
+    groups: i64,
+    w: &[Dim],
+) -> Value {
+    let (x, y) = (v.dims(input), v.dims(output));
+    let crossed = |(axis, i): (&Axis, usize)| window::crossed(axis, &x[i], &y[i], &w[i]);
+    let axes: Vec<Axis> = axes.iter().zip(2..).map(crossed).collect();
+    let operands = [v.swap_channels(input, 1, groups), v.swap_channels(output, 0, 1)];
+    let dw = v.push(Conv::of_axes(&axes, groups), &operands);
+    let dims = [vec![w[1].clone(), w[0].clone()], w[2..].to_vec()].concat();
+    v.swap_channels(window::cut(v, dw, &dims), 0, 1)
 }
 
 impl super::Primitive for Conv {
@@ -148,7 +154,8 @@ impl super::Primitive for Conv {
     }
 
     fn vjp(&self, v: &Vjp) -> Vec<crate::Grad> {
-        vec![crate::Grad::To(self.input_gradient(v)), crate::Grad::To(self.kernel_gradient(v))]
+        let dw = kernel_gradient(v, [v.x[0], v.dy[0]], &self.axes(), self.groups, &v.dims(v.x[1]));
+        vec![crate::Grad::To(self.input_gradient(v)), crate::Grad::To(dw)]
     }
 
     fn tolerance(&self) -> f64 {

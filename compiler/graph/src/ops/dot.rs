@@ -12,20 +12,42 @@ op! {
     } kind Element
 }
 
+/// One operand of a product and what its axes are to it.
+#[derive(Clone)]
+struct Side<'a> {
+    value: crate::Value,
+    contract: &'a [usize],
+    batch: &'a [usize],
+    free: Vec<usize>,
+}
+
 impl Dot {
     /// Axes of one operand that are neither contracted nor batch.
     fn free(rank: usize, contract: &[usize], batch: &[usize]) -> Vec<usize> {
         (0..rank).filter(|i| !contract.contains(i) && !batch.contains(i)).collect()
     }
 
-    /// The order that brings axes batch, free, contracted, the last sorted by the axes of the other operand that they
-    /// meet, to where one operand has them.
-    fn order(rank: usize, batch: &[usize], free: &[usize], contract: &[usize], other: &[usize]) -> Vec<usize> {
-        let mut pairs: Vec<(usize, usize)> = other.iter().copied().zip(contract.iter().copied()).collect();
-        pairs.sort();
-        let met = pairs.into_iter().map(|(_, axis)| axis);
-        let at: Vec<usize> = batch.iter().chain(free).copied().chain(met).collect();
-        (0..rank).map(|axis| at.iter().position(|a| *a == axis).expect("every axis is one of the three")).collect()
+    /// The gradient of `own`, an operand of a product with gradient `dz`: `dz` times the other operand, over the other's
+    /// free axes. Of the two orders of that product the one is taken that leaves no transpose, if there is one.
+    fn side(v: &crate::Vjp, own: Side, other: Side, of_other: std::ops::Range<usize>) -> crate::Value {
+        let batch: Vec<usize> = (0..own.batch.len()).collect();
+        let [contract, free] = [of_other.collect::<Vec<usize>>(), other.free.clone()];
+        // What the other operand leaves are its contracted axes, ascending; each stands for one of our own.
+        let mut met: Vec<_> = other.contract.iter().copied().zip(own.contract.iter().copied()).collect();
+        met.sort();
+        let met: Vec<usize> = met.into_iter().map(|(_, axis)| axis).collect();
+        let swapped = [own.batch, &met[..], &own.free[..]].concat();
+        let (product, axes) = if swapped.is_sorted() {
+            let product =
+                Dot { contract_x: free, contract_y: contract, batch_x: other.batch.to_vec(), batch_y: batch };
+            (v.push(product, &[other.value, v.dy[0]]), swapped)
+        } else {
+            let product =
+                Dot { contract_x: contract, contract_y: free, batch_x: batch, batch_y: other.batch.to_vec() };
+            (v.push(product, &[v.dy[0], other.value]), [own.batch, &own.free[..], &met[..]].concat())
+        };
+        let place = |axis| axes.iter().position(|a| *a == axis).expect("every axis is batch, free or contracted");
+        v.transpose(product, (0..axes.len()).map(place).collect())
     }
 
     /// Subscripts of one operand from those of its batch, free and contracted axes.
@@ -50,9 +72,8 @@ impl super::Primitive for Dot {
         if self.contract_x.len() != self.contract_y.len() || self.batch_x.len() != self.batch_y.len() {
             return Err(crate::OpError::Condition("axes of a product come in pairs".into()));
         }
-        for (axes, ty) in [(&self.contract_x, x), (&self.batch_x, x), (&self.contract_y, y), (&self.batch_y, y)] {
-            axes.iter().try_for_each(|a| super::axis_in_range(*a, ty.rank()))?;
-        }
+        super::distinct_axes(&[&self.contract_x[..], &self.batch_x].concat(), x.rank())?;
+        super::distinct_axes(&[&self.contract_y[..], &self.batch_y].concat(), y.rank())?;
         for (a, b) in self.contract_x.iter().zip(&self.contract_y) {
             if facts.eq(&x.dims[*a], &y.dims[*b]) != crate::Verdict::Proved {
                 return Err(crate::OpError::Contract { left: x.dims[*a].clone(), right: y.dims[*b].clone() });
@@ -106,24 +127,15 @@ impl super::Primitive for Dot {
 
     /// With `z = x y`: `dx = dz y` over the columns, `dy = dz x` over the rows.
     fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
-        let (x, y, dz) = (v.x[0], v.x[1], v.dy[0]);
-        let (rank_x, rank_y, b) = (v.rank(x), v.rank(y), self.batch_x.len());
-        let rows = Dot::free(rank_x, &self.contract_x, &self.batch_x);
-        let columns = Dot::free(rank_y, &self.contract_y, &self.batch_y);
-        let batch: Vec<usize> = (0..b).collect();
-        let (of_rows, of_columns) = (b..b + rows.len(), b + rows.len()..b + rows.len() + columns.len());
-        // Products have axes batch, free of dz, contracted axes of the other operand in ascending order.
-        let dx = Dot {
-            contract_x: of_columns.collect(),
-            contract_y: columns.clone(),
-            batch_x: batch.clone(),
-            batch_y: self.batch_y.clone(),
-        };
-        let dx = v.push(dx, &[dz, y]);
-        let dx = v.transpose(dx, Dot::order(rank_x, &self.batch_x, &rows, &self.contract_x, &self.contract_y));
-        let dy = Dot { contract_x: of_rows.collect(), contract_y: rows, batch_x: batch, batch_y: self.batch_x.clone() };
-        let dy = v.push(dy, &[dz, x]);
-        let dy = v.transpose(dy, Dot::order(rank_y, &self.batch_y, &columns, &self.contract_y, &self.contract_x));
+        let (x, y) = (v.x[0], v.x[1]);
+        let free = |value, contract: &[usize], batch: &[usize]| Dot::free(v.rank(value), contract, batch);
+        let rows = free(x, &self.contract_x, &self.batch_x);
+        let columns = free(y, &self.contract_y, &self.batch_y);
+        let (b, r, c) = (self.batch_x.len(), rows.len(), columns.len());
+        let x = Side { value: x, contract: &self.contract_x, batch: &self.batch_x, free: rows };
+        let y = Side { value: y, contract: &self.contract_y, batch: &self.batch_y, free: columns };
+        let dx = Dot::side(v, x.clone(), y.clone(), b + r..b + r + c);
+        let dy = Dot::side(v, y, x, b..b + r);
         vec![crate::Grad::To(dx), crate::Grad::To(dy)]
     }
 

@@ -9,7 +9,7 @@ op! {
 impl super::Primitive for Flip {
     fn infer(&self, x: &[crate::TensorType], _: &crate::Facts) -> Result<Vec<crate::TensorType>, crate::OpError> {
         let [x] = super::take(x)?;
-        self.axes.iter().try_for_each(|a| super::axis_in_range(*a, x.rank()))?;
+        super::distinct_axes(&self.axes, x.rank())?;
         Ok(vec![x.clone()])
     }
 

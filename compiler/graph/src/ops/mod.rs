@@ -214,7 +214,7 @@ ops! {
     shift_left::ShiftLeft, shift_right::ShiftRight,
     where_::Where, cast::Cast,
     sum::Sum, prod::Prod, max::Max, min::Min, argmax::Argmax, prefix::Prefix,
-    dot::Dot, conv::Conv, pool::Pool,
+    dot::Dot, conv::Conv, conv_transpose::ConvTranspose, pool::Pool,
     reshape::Reshape, transpose::Transpose, expand::Expand, slice::Slice, pad::Pad, concat::Concat, flip::Flip,
     arange::Arange, full::Full, take::Take, gather::Gather, slice_at::SliceAt,
     scatter_add::ScatterAdd, scatter::Scatter, update_at::UpdateAt, sort::Sort, top_k::TopK,
@@ -274,6 +274,17 @@ pub(crate) fn axis_in_range(axis: usize, rank: usize) -> Result<(), OpError> {
         true => Ok(()),
         false => Err(OpError::Condition(format!("axis {axis} of a tensor of rank {rank}"))),
     }
+}
+
+/// Axes of a tensor of this rank, each at most once.
+pub(crate) fn distinct_axes(axes: &[usize], rank: usize) -> Result<(), OpError> {
+    for (i, axis) in axes.iter().enumerate() {
+        axis_in_range(*axis, rank)?;
+        if axes[..i].contains(axis) {
+            return Err(OpError::Condition(format!("axis {axis} is named twice")));
+        }
+    }
+    Ok(())
 }
 
 /// A dim's value in one run of the interpreter.

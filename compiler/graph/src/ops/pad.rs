@@ -8,10 +8,16 @@ op! {
 }
 
 impl super::Primitive for Pad {
-    fn infer(&self, x: &[crate::TensorType], _: &crate::Facts) -> Result<Vec<crate::TensorType>, crate::OpError> {
+    fn infer(&self, x: &[crate::TensorType], facts: &crate::Facts) -> Result<Vec<crate::TensorType>, crate::OpError> {
         let [x] = super::take(x)?;
         if self.before.len() != x.rank() || self.after.len() != x.rank() {
             return Err(crate::OpError::Condition("before and after have one item for each axis".into()));
+        }
+        for (i, dim) in x.dims.iter().enumerate() {
+            let (before, after) = (self.before[i], self.after[i]);
+            if facts.le(&Dim::int(0), &(dim.clone() + Dim::int(before + after))) == crate::Verdict::Refuted {
+                return Err(crate::OpError::Condition(format!("{before} and {after} cut more than {dim}")));
+            }
         }
         let more = self.before.iter().zip(&self.after).map(|(a, b)| Dim::int(a + b));
         let dims = x.dims.iter().cloned().zip(more).map(|(d, m)| d + m).collect();

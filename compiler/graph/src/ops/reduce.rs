@@ -1,6 +1,6 @@
 //! What reductions over axes share.
 
-use super::axis_in_range;
+use super::distinct_axes;
 use crate::array::{Array, each_index};
 use crate::compute::Compute;
 use crate::dim::Dim;
@@ -12,7 +12,7 @@ use kernel::{Combine, ExprId, Subscript};
 
 pub fn infer(x: &[TensorType], axes: &[usize], keep: bool) -> Result<Vec<TensorType>, OpError> {
     let [x] = super::take(x)?;
-    axes.iter().try_for_each(|a| axis_in_range(*a, x.rank()))?;
+    distinct_axes(axes, x.rank())?;
     let kept = x.dims.iter().enumerate().filter_map(|(i, d)| match axes.contains(&i) {
         false => Some(d.clone()),
         true => keep.then(|| Dim::int(1)),

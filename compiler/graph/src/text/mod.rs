@@ -35,6 +35,11 @@ pub(crate) fn is_word(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(tail)
 }
 
+/// Words that an attribute reads as something else than a size.
+pub(crate) fn is_reserved(word: &str) -> bool {
+    matches!(word, "true" | "false" | "inf" | "nan") || word.parse::<tensor::Elem>().is_ok()
+}
+
 struct Float(f64);
 
 impl fmt::Display for Float {
