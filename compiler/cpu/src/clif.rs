@@ -3,13 +3,13 @@
 //!
 //! Functions of 4 lanes only. A mask is an i32x4 of 0 and -1. Memory under a mask is accessed lane by lane; a lane that
 //! is off goes to a spare place on the stack, so there are no branches. Fused multiply-adds are exact everywhere: where
-//! the machine has none Cranelift calls `fmaf`.
+//! the machine has none, Cranelift calls a function (`module`).
 
 use crate::vir::{Comparison, Function, Inst, IntOp, MaskOp, Memory, Op, Type, UnaryOp, Value, VecOp};
 use crate::x86::EmitError;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::{F32X4, I8X16, I32, I32X4, I64};
+use cranelift_codegen::ir::types::{F32, F32X4, I8X16, I32, I32X4, I64};
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FuncInstBuilder, FunctionBuilder, FunctionBuilderContext};
@@ -198,8 +198,16 @@ impl<'a> Translate<'a> {
             Op::Load { memory, disp } => self.load(memory, disp, o[0], o.get(1).copied()),
             Op::Broadcast { memory, disp } => {
                 let pointer = self.get(o[0]);
-                let element = self.load_element(memory, pointer, disp);
-                self.b.ins().splat(I32X4, element)
+                match memory {
+                    Memory::F32 => {
+                        let element = self.b.ins().load(F32, flags(), pointer, disp);
+                        self.b.ins().splat(F32X4, element)
+                    }
+                    _ => {
+                        let element = self.load_element(memory, pointer, disp);
+                        self.b.ins().splat(I32X4, element)
+                    }
+                }
             }
             Op::Store { memory, disp } => {
                 self.store(memory, disp, o[0], o[1], o.get(2).copied());

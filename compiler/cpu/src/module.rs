@@ -21,6 +21,35 @@ pub type EntryFn = unsafe extern "C" fn(tables: *const *const u64, tasks: *const
 /// Cache line, and the boundary that constants behind emitted code need.
 const ALIGN: u64 = 64;
 
+/// What Cranelift calls where a machine lacks an instruction, under C's names.
+const HELPERS: [(&str, fn() -> *const u8); 5] = [
+    ("fmaf", || fused as *const u8),
+    ("floorf", || floor as *const u8),
+    ("ceilf", || ceil as *const u8),
+    ("truncf", || trunc as *const u8),
+    ("nearbyintf", || nearest as *const u8),
+];
+
+extern "C" fn fused(a: f32, b: f32, c: f32) -> f32 {
+    a.mul_add(b, c)
+}
+
+extern "C" fn floor(x: f32) -> f32 {
+    x.floor()
+}
+
+extern "C" fn ceil(x: f32) -> f32 {
+    x.ceil()
+}
+
+extern "C" fn trunc(x: f32) -> f32 {
+    x.trunc()
+}
+
+extern "C" fn nearest(x: f32) -> f32 {
+    x.round_ties_even()
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KernelId(FuncId);
 
@@ -34,16 +63,28 @@ pub struct Module {
 }
 
 impl Module {
+    /// Cranelift's code is for this machine.
     pub fn new() -> Result<Module, EmitError> {
+        Module::with_features(true)
+    }
+
+    /// Cranelift's code is for every machine of this architecture.
+    pub fn baseline() -> Result<Module, EmitError> {
+        Module::with_features(false)
+    }
+
+    fn with_features(host: bool) -> Result<Module, EmitError> {
         let mut flags = settings::builder();
         let verify = if cfg!(debug_assertions) { "true" } else { "false" };
         let chosen = [("opt_level", "speed"), ("enable_verifier", verify), ("use_colocated_libcalls", "false")];
         for (name, value) in chosen {
             flags.set(name, value).map_err(|e| EmitError(e.to_string()))?;
         }
-        let host = cranelift_native::builder().map_err(|e| EmitError(e.into()))?;
-        let isa = host.finish(settings::Flags::new(flags)).map_err(|e| EmitError(e.to_string()))?;
-        Ok(Module { jit: JITModule::new(JITBuilder::with_isa(isa, default_libcall_names())), functions: 0 })
+        let target = cranelift_native::builder_with_options(host).map_err(|e| EmitError(e.into()))?;
+        let isa = target.finish(settings::Flags::new(flags)).map_err(|e| EmitError(e.to_string()))?;
+        let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
+        builder.symbols(HELPERS.map(|(name, address)| (name, address())));
+        Ok(Module { jit: JITModule::new(builder), functions: 0 })
     }
 
     fn name(&mut self) -> String {
