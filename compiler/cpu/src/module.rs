@@ -22,13 +22,15 @@ pub type EntryFn = unsafe extern "C" fn(tables: *const *const u64, tasks: *const
 const ALIGN: u64 = 64;
 
 /// What Cranelift calls where a machine lacks an instruction, under C's names.
-const HELPERS: [(&str, fn() -> *const u8); 5] = [
-    ("fmaf", || fused as *const u8),
-    ("floorf", || floor as *const u8),
-    ("ceilf", || ceil as *const u8),
-    ("truncf", || trunc as *const u8),
-    ("nearbyintf", || nearest as *const u8),
-];
+fn helpers() -> [(&'static str, *const u8); 5] {
+    [
+        ("fmaf", fused as *const u8),
+        ("floorf", floor as *const u8),
+        ("ceilf", ceil as *const u8),
+        ("truncf", trunc as *const u8),
+        ("nearbyintf", nearest as *const u8),
+    ]
+}
 
 extern "C" fn fused(a: f32, b: f32, c: f32) -> f32 {
     a.mul_add(b, c)
@@ -83,7 +85,7 @@ impl Module {
         let target = cranelift_native::builder_with_options(host).map_err(|e| EmitError(e.into()))?;
         let isa = target.finish(settings::Flags::new(flags)).map_err(|e| EmitError(e.to_string()))?;
         let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
-        builder.symbols(HELPERS.map(|(name, address)| (name, address())));
+        builder.symbols(helpers());
         Ok(Module { jit: JITModule::new(builder), functions: 0 })
     }
 

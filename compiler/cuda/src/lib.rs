@@ -20,6 +20,7 @@ mod expr;
 mod homes;
 mod names;
 mod shape;
+mod vectors;
 
 use kernel::{Affine, Scheduled};
 use std::fmt;
