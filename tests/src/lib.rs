@@ -1,1 +1,5 @@
+//! What the runners share: operator cases, operators as kernels of their own, machine code run on arrays.
 
+pub mod case;
+pub mod kernels;
+pub mod machine;

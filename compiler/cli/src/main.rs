@@ -1,1 +1,120 @@
-fn main() {}
+//! The `nnc` command. Exit codes: 0, 1 for a mistake in what it was given, 2 for a wrong command line.
+
+mod bench;
+mod check;
+mod dump;
+mod inputs;
+mod run;
+
+use clap::{Args, Parser, Subcommand};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "nnc", version, about = "A compiler for neural networks", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check a model: its entries, guards, parameters and memory
+    Check(check::Arguments),
+    /// Show what a model becomes at one stage of compiling
+    Dump(dump::Arguments),
+    /// Run an entry on inputs
+    Run(run::Arguments),
+    /// Time an entry
+    Bench(bench::Arguments),
+    /// Explain a code such as E0301
+    Explain {
+        /// A code from an error message
+        code: String,
+    },
+}
+
+/// What to compile: shared by all commands that take a model.
+#[derive(Args, Clone)]
+struct Source {
+    /// The model, a .nn file
+    file: PathBuf,
+    /// Which model of the file; the first if not given
+    #[arg(long)]
+    model: Option<String>,
+    /// Fix a constant, a configuration of the model, or a dim of its inputs
+    #[arg(short = 'D', value_name = "NAME=VALUE", value_parser = pair)]
+    define: Vec<(String, String)>,
+    /// Instruction set: avx512, avx2; the widest of this machine if not given
+    #[arg(long, value_parser = isa)]
+    target_cpu: Option<nnc::Isa>,
+}
+
+impl Source {
+    fn compiler(&self) -> Result<nnc::Compiler, Failure> {
+        let mut compiler = nnc::compile(&self.file)?;
+        if let Some(model) = &self.model {
+            compiler = compiler.model(model);
+        }
+        if let Some(isa) = self.target_cpu {
+            if isa > nnc::Isa::host() {
+                return Err(Failure(format!("error: this machine has no {isa}; it has {}", nnc::Isa::host())));
+            }
+            compiler = compiler.isa(isa);
+        }
+        Ok(self.define.iter().fold(compiler, |c, (name, value)| c.define(name, value)))
+    }
+}
+
+/// `NAME=VALUE`
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}
+
+fn isa(text: &str) -> Result<nnc::Isa, String> {
+    let known = [nnc::Isa::Avx512, nnc::Isa::Avx2];
+    known.into_iter().find(|i| i.to_string() == text).ok_or_else(|| "expected avx512 or avx2".into())
+}
+
+/// A message for the user; the command ends with exit code 1.
+struct Failure(String);
+
+impl<E: Into<nnc::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure(error.into().render(std::io::stderr().is_terminal()))
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Dump(arguments) => dump::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Explain { code } => explain(&code),
+    };
+    match result {
+        Ok(text) => {
+            print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(Failure(message)) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints to standard output; a reader that has gone away, as in `nnc dump … | head`, is no mistake.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn explain(code: &str) -> Result<String, Failure> {
+    diag::explain(code).ok_or_else(|| Failure(format!("error: there is no code `{code}`; codes look like E0301")))
+}

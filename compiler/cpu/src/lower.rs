@@ -226,6 +226,7 @@ impl Lower<'_> {
                 };
                 let outside = self.lane.replace(Lane { var, active });
                 self.bindings[var.index()] = Binding::Lanes;
+                self.constant_strides(var, body)?;
                 let result = self.block(body);
                 self.bindings[var.index()] = Binding::Closed;
                 self.lane = outside;

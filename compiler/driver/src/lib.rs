@@ -1,1 +1,30 @@
+//! Compiles models and runs them: the Rust API, and what the `nnc` command is made of.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), nnc::Error> {
+//! let bert = nnc::compile("bert_encoder.nn")?.define("layers", 6).build()?;
+//! let program = bert.load(&["model.safetensors"], Some("hub"))?;
+//! let mut session = program.session(2);
+//! let ids = nnc::Tensor::new(&[1, 3], &[101i32, 2748, 102]);
+//! let results = session.call("forward", &[ids])?;
+//! # Ok(()) }
+//! ```
 
+mod code;
+mod compile;
+mod constants;
+mod dump;
+mod error;
+mod plan;
+mod session;
+
+pub use compile::{Compiled, Compiler, Model, Stage, compile, compile_text};
+pub use constants::Program;
+pub use cpu::Isa;
+pub use dsl::Entry as ModelEntry;
+pub use dump::{PASSES, assembly, vector_ir};
+pub use engine::{CallError, Entry, Formula, Port, Session as EngineSession, View, ViewMut};
+pub use error::Error;
+pub use graph::Storage;
+pub use session::{Session, view};
+pub use tensor::{Elem, Tensor, npy, safetensors, write_whole};

@@ -168,6 +168,13 @@ pub struct Block {
     pub stmts: Vec<Stmt>,
 }
 
+impl Block {
+    /// Where its value is written.
+    pub fn value_span(&self) -> Span {
+        self.stmts.last().map_or(self.span, |s| s.span)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Stmt {
     pub span: Span,
@@ -227,6 +234,47 @@ pub enum Pattern {
 pub struct Expr {
     pub span: Span,
     pub kind: ExprKind,
+}
+
+impl Expr {
+    /// The text of a string without holes.
+    pub fn plain(&self) -> Option<&str> {
+        match &self.kind {
+            ExprKind::Str(parts) => match &parts[..] {
+                [] => Some(""),
+                [StrPart::Text(text)] => Some(text),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Every name that occurs, in order.
+    pub fn names<'e>(&'e self, out: &mut Vec<&'e str>) {
+        match &self.kind {
+            ExprKind::Name(name) => out.push(name),
+            ExprKind::Unary { operand, .. } => operand.names(out),
+            ExprKind::Binary { left, right, .. } => {
+                left.names(out);
+                right.names(out);
+            }
+            ExprKind::Call { callee: base, args } => {
+                base.names(out);
+                args.iter().for_each(|a| a.value.names(out));
+            }
+            ExprKind::Index { base, items } => {
+                base.names(out);
+                items.iter().for_each(|i| {
+                    if let Ix::At(e) = i {
+                        e.names(out)
+                    }
+                });
+            }
+            ExprKind::Field { base, .. } => base.names(out),
+            ExprKind::List(items) => items.iter().for_each(|i| i.names(out)),
+            _ => {}
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

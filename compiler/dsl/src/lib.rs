@@ -1,6 +1,21 @@
 //! The language: text to syntax tree to graphs.
 
 pub mod ast;
+mod elaborate;
+mod format;
 pub mod parse;
+pub mod weights;
 
+pub use elaborate::{Defines, Entry, Model, Stored, elaborate};
+pub use format::format;
 pub use parse::parse;
+
+/// The standard library: names for messages, and texts.
+pub const STANDARD_LIBRARY: &[(&str, &str)] = &[
+    ("std/math.nn", include_str!("../std/math.nn")),
+    ("std/random.nn", include_str!("../std/random.nn")),
+    ("std/init.nn", include_str!("../std/init.nn")),
+    ("std/layers.nn", include_str!("../std/layers.nn")),
+    ("std/optim.nn", include_str!("../std/optim.nn")),
+    ("std/data.nn", include_str!("../std/data.nn")),
+];

@@ -44,13 +44,7 @@ pub fn parse(text: &str, file: FileId) -> std::result::Result<File, Vec<Diagnost
             Diagnostic::new(Code::TOO_DEEP, span, message).help("give parts of the expression names of their own"),
         ]);
     }
-    pest::set_call_limit(std::num::NonZeroUsize::new(CALLS));
-    let whole = |text: &str, offset: usize| -> Result<File> {
-        let mut pairs = Grammar::parse(Rule::file, text).map_err(|e| Box::new(syntax_error(&e, text, file, offset)))?;
-        let file_pair = pairs.next().expect("a parse has its rule");
-        Builder { file, offset }.file(file_pair)
-    };
-    let first = match whole(text, 0) {
+    let first = match part(text, file, 0) {
         Ok(tree) => return Ok(tree),
         Err(e) => e,
     };
@@ -60,11 +54,43 @@ pub fn parse(text: &str, file: FileId) -> std::result::Result<File, Vec<Diagnost
     let mut chunks = item_starts(text);
     chunks.push(text.len());
     for pair in chunks.windows(2).filter(|w| w[0] > failed_at) {
-        if let Err(e) = whole(&text[pair[0]..pair[1]], pair[0]) {
+        if let Err(e) = part(without_trailer(&text[pair[0]..pair[1]]), file, pair[0]) {
             errors.push(*e);
         }
     }
     Err(errors)
+}
+
+/// The tree of some items of a file, which start at `offset`.
+pub(crate) fn part(text: &str, file: FileId, offset: usize) -> Result<File> {
+    pest::set_call_limit(std::num::NonZeroUsize::new(CALLS));
+    let mut pairs = Grammar::parse(Rule::file, text).map_err(|e| Box::new(syntax_error(&e, text, file, offset)))?;
+    let file_pair = pairs.next().expect("a parse has its rule");
+    Builder { file, offset }.file(file_pair)
+}
+
+/// Where the items of a file that is known to parse stand, by name; for those that start with `word name`.
+pub(crate) fn outline(text: &str) -> impl Iterator<Item = (&str, usize, &str)> {
+    let mut starts = item_starts(text);
+    starts.push(text.len());
+    (1..starts.len()).filter_map(move |i| {
+        let item = without_trailer(&text[starts[i - 1]..starts[i]]);
+        let name = item.split(|c: char| !c.is_alphanumeric() && c != '_').nth(1)?;
+        Some((name, starts[i - 1], item))
+    })
+}
+
+/// An item without the documentation and attributes of the next one.
+fn without_trailer(text: &str) -> &str {
+    let mut text = text;
+    loop {
+        let trimmed = text.trim_end();
+        let last = trimmed.rfind('\n').map_or(0, |i| i + 1);
+        if last == 0 || !trimmed[last..].starts_with(['@', '#']) {
+            return text;
+        }
+        text = &text[..last];
+    }
 }
 
 /// Offsets of lines that start an item.

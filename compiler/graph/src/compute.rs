@@ -2,7 +2,7 @@
 
 use crate::dim::Dim;
 use crate::types::TensorType;
-use kernel::{Affine, Binary, Combine, Compare, Elem, ExprId, Extent, Kernel, Literal, Subscript, Unary};
+use kernel::{Affine, Binary, Combine, Compare, Elem, ExprId, Extent, Kernel, Literal, Subscript, Unary, VarId};
 
 /// Answers what an operator cannot know: how an operand is read, and which extent a dim is.
 pub trait Source {
@@ -17,6 +17,11 @@ pub trait Source {
     ) -> Option<ExprId>;
 
     fn extent(&mut self, kernel: &mut Kernel, dim: &Dim) -> Extent;
+
+    /// An axis for a reduction to run over.
+    fn axis(&mut self, kernel: &mut Kernel, name: &str, extent: Extent) -> VarId {
+        kernel.axis(name, extent)
+    }
 }
 
 /// The place where one output element is computed.
@@ -80,7 +85,7 @@ impl Compute<'_> {
         let mut axes = vec![];
         for (name, dim) in names.iter().zip(dims) {
             let extent = self.source.extent(self.kernel, dim);
-            axes.push(self.kernel.axis(*name, extent));
+            axes.push(self.source.axis(self.kernel, name, extent));
         }
         let indices: Vec<Affine> = axes.iter().map(|a| Affine::var(*a)).collect();
         let body = body(self, &indices)?;

@@ -92,9 +92,14 @@ impl Dim {
         dim
     }
 
+    fn negated(&self) -> Dim {
+        self.times(Rational::from_integer(-1))
+    }
+
     /// The exact quotient: by a constant, or where one monomial divides every term.
     pub fn div(&self, by: &Dim) -> Option<Dim> {
         let (divisor, factor) = match by.terms.len() {
+            0 => return None,
             1 => by.terms.iter().next()?,
             _ if self == by => return Some(Dim::int(1)),
             _ => return None,
@@ -111,6 +116,9 @@ impl Dim {
         if let Some(exact) = self.div(by).filter(Dim::is_integral) {
             return exact;
         }
+        if by.as_int().is_some_and(|c| c < 0) {
+            return self.negated().floor_div(&by.negated());
+        }
         let Some(c) = by.as_int().filter(|c| *c > 0) else {
             return Dim::atom(Atom::Floor(self.clone().into(), by.clone().into()));
         };
@@ -125,6 +133,9 @@ impl Dim {
     pub fn rem(&self, by: &Dim) -> Dim {
         if self.div(by).is_some_and(|q| q.is_integral()) {
             return Dim::int(0);
+        }
+        if by.as_int().is_some_and(|c| c < 0) {
+            return self.negated().rem(&by.negated()).negated();
         }
         let Some(c) = by.as_int().filter(|c| *c > 0) else {
             return Dim::atom(Atom::Rem(self.clone().into(), by.clone().into()));
@@ -281,6 +292,14 @@ impl From<i64> for Dim {
 impl std::iter::Product for Dim {
     fn product<I: Iterator<Item = Dim>>(dims: I) -> Dim {
         dims.fold(Dim::int(1), |a, b| a * b)
+    }
+}
+
+impl std::str::FromStr for Dim {
+    type Err = crate::TextError;
+
+    fn from_str(text: &str) -> Result<Dim, crate::TextError> {
+        crate::text::dim_of(text)
     }
 }
 

@@ -35,6 +35,8 @@ impl fmt::Display for Fact {
 /// Everything assumed in one entry. Named sizes are at least 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
+    /// In the order in which they were taken.
+    assumed: Vec<Fact>,
     /// Equalities and divisibilities, applied as substitutions.
     known: BTreeMap<Arc<str>, Dim>,
     /// Differences that are not negative: `b - a` for `a <= b`.
@@ -44,6 +46,7 @@ pub struct Facts {
 impl Facts {
     /// Takes a fact as true from here on.
     pub fn assume(&mut self, fact: &Fact) {
+        self.assumed.push(fact.clone());
         match fact {
             Fact::Le(a, b) => {
                 let difference = self.normalize(&(b.clone() - a.clone()));
@@ -67,6 +70,11 @@ impl Facts {
                 }
             }
         }
+    }
+
+    /// What `assume` was told, in order.
+    pub fn assumed(&self) -> &[Fact] {
+        &self.assumed
     }
 
     fn define(&mut self, name: &str, dim: Dim) {
@@ -144,15 +152,45 @@ impl Facts {
     }
 }
 
-/// With every named size written as 1 + v, v >= 0, and other atoms at least 0, no coefficient is negative.
+/// Whether no integer that the dim can be is negative: with every named size written as 1 + v, v >= 0, remainders
+/// between 0 and what they divide by, and other atoms at least 0, no coefficient is negative and the rest is above -1.
 fn by_signs(dim: &Dim) -> bool {
-    let shifted = dim.substitute(&|name| Some(Dim::var(name) + Dim::int(1)));
-    let sound = |(monomial, factor): (&Vec<(Atom, u32)>, Ratio<i64>)| {
-        // Inside other atoms the shift changed nothing that matters: they are not negative either way.
-        let _ = monomial;
-        factor >= Ratio::from_integer(0)
-    };
-    shifted.terms().all(sound)
+    let shifted = without_floors(dim).substitute(&|name| Some(Dim::var(name) + Dim::int(1)));
+    let zero = Ratio::from_integer(0);
+    let mut least = zero;
+    for (monomial, factor) in shifted.terms() {
+        match &monomial[..] {
+            [] => least += factor,
+            [(Atom::Rem(_, by), 1)] if factor < zero && by.as_int().is_some_and(|n| n > 0) => {
+                least += factor * (by.as_int().unwrap_or(1) - 1);
+            }
+            _ if factor < zero => return false,
+            _ => {}
+        }
+    }
+    least > Ratio::from_integer(-1)
+}
+
+/// `floor(p / c)` written as `(p - p % c) / c`, so that `p` may cancel.
+fn without_floors(dim: &Dim) -> Dim {
+    let mut out = Dim::int(0);
+    for (monomial, factor) in dim.terms() {
+        let mut product = Dim::rational(factor);
+        for (atom, power) in monomial {
+            let base = match atom {
+                Atom::Floor(p, c) if c.as_int().is_some_and(|c| c > 0) => {
+                    let multiple = without_floors(p) - p.rem(c);
+                    multiple.div(c).unwrap_or_else(|| Dim::atom(atom.clone()))
+                }
+                _ => Dim::atom(atom.clone()),
+            };
+            for _ in 0..*power {
+                product = product * base.clone();
+            }
+        }
+        out = out + product;
+    }
+    out
 }
 
 #[cfg(test)]
@@ -174,6 +212,18 @@ mod tests {
         assert_eq!(facts.le(&v("S"), &Dim::int(600)), Verdict::Proved);
         assert_eq!(facts.le(&v("T"), &Dim::int(511)), Verdict::Unknown);
         assert_eq!(facts.upper_bound(&v("T")), Some(512));
+    }
+
+    #[test]
+    fn floors_are_near_what_they_divide() {
+        let facts = Facts::default();
+        let half = v("n").floor_div(&Dim::int(2));
+        assert_eq!(facts.le(&half.times(2.into()), &v("n")), Verdict::Proved);
+        assert_eq!(facts.le(&v("n"), &(half.times(2.into()) + Dim::int(1))), Verdict::Proved);
+        assert_eq!(facts.le(&v("n"), &half.times(2.into())), Verdict::Unknown);
+        assert_eq!(facts.le(&half, &v("n")), Verdict::Proved);
+        // A window of 5 may find no place on an axis of n.
+        assert_eq!(facts.le(&Dim::int(0), &(v("n") - Dim::int(5)).floor_div(&Dim::int(2))), Verdict::Unknown);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::array::Array;
 use crate::error::OpError;
 use crate::nodes::{Graph, Value};
-use crate::ops::Op;
+use crate::ops::{Op, Sizes};
 use std::collections::HashMap;
 
 /// Outputs of a graph, given its operands in order. Named sizes are read off the operands' shapes.
@@ -12,26 +12,30 @@ pub fn run(graph: &Graph, operands: &[Array]) -> Result<Vec<Array>, OpError> {
     Ok(graph.outputs.iter().map(|(_, v)| values[v].clone()).collect())
 }
 
-/// Every value of a graph.
+/// Every value of a graph. Named sizes are read off the operands' shapes.
 pub fn values(graph: &Graph, operands: &[Array]) -> Result<HashMap<Value, Array>, OpError> {
     let mut sizes: HashMap<String, i64> = HashMap::new();
-    let mut values = HashMap::new();
     for (operand, array) in graph.operands.iter().zip(operands) {
         for (dim, n) in graph.ty(operand.value).dims.iter().zip(&array.shape) {
             if let Some(name) = dim.as_var() {
                 sizes.insert(name.to_string(), *n as i64);
             }
         }
-        values.insert(operand.value, array.clone());
     }
-    let size = |name: &str| sizes.get(name).copied();
+    values_of_sizes(graph, operands, &|name| sizes.get(name).copied())
+}
+
+/// Every value of a graph, where sizes are known.
+pub fn values_of_sizes(graph: &Graph, operands: &[Array], sizes: Sizes) -> Result<HashMap<Value, Array>, OpError> {
+    let given = graph.operands.iter().map(|o| o.value).zip(operands.iter().cloned());
+    let mut values: HashMap<Value, Array> = given.collect();
     for value in graph.order() {
         let node = graph.node(value);
         if matches!(node.op, Op::Operand(_)) {
             continue;
         }
         let operands: Vec<Array> = node.operands.iter().map(|v| values[v].clone()).collect();
-        let results = node.op.eval(&operands, &size)?;
+        let results = node.op.eval(&operands, sizes)?;
         values.extend(graph.results(value).into_iter().zip(results));
     }
     Ok(values)

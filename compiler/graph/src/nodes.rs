@@ -9,7 +9,7 @@ use diag::Span;
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -85,6 +85,43 @@ pub struct Use {
     pub position: u32,
 }
 
+/// What the loops of a group look like: that decides its schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GroupKind {
+    /// Each element on its own.
+    Pointwise,
+    /// Reductions over the same rows, with what makes and uses those rows.
+    Row,
+    /// A product, a convolution or a window, with what follows on each element.
+    Contraction,
+    /// Two products with a row group between them.
+    Attention,
+}
+
+impl GroupKind {
+    pub const ALL: [GroupKind; 4] =
+        [GroupKind::Pointwise, GroupKind::Row, GroupKind::Contraction, GroupKind::Attention];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            GroupKind::Pointwise => "pointwise",
+            GroupKind::Row => "row",
+            GroupKind::Contraction => "contraction",
+            GroupKind::Attention => "attention",
+        }
+    }
+}
+
+/// Nodes that become one kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    pub kind: GroupKind,
+    /// Operands before users. Views may belong to several groups: each computes them for itself.
+    pub nodes: Vec<Value>,
+    /// What the kernel stores.
+    pub roots: Vec<Value>,
+}
+
 /// A function of tensors.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
@@ -95,6 +132,8 @@ pub struct Graph {
     pub outputs: Vec<(String, Value)>,
     /// New values of `state` and `cache` operands, by index into `operands`.
     pub updates: Vec<(usize, Value)>,
+    /// In an order in which they can run; empty before fusion.
+    pub groups: Vec<Group>,
     nodes: StableDiGraph<Node, Use>,
 }
 
@@ -109,6 +148,33 @@ impl Graph {
         let value = self.insert(Node { op: Op::operand(name.clone()), operands: vec![], types: vec![ty], origin });
         self.operands.push(Operand { name, storage, value });
         value
+    }
+
+    /// Adds a condition that calls check, and takes it as true.
+    pub fn guard(&mut self, guard: Guard) {
+        self.facts.assume(&guard.fact);
+        self.guards.push(guard);
+    }
+
+    /// Makes these all the nodes, under these numbers.
+    pub(crate) fn set_nodes(&mut self, nodes: BTreeMap<u32, Node>) {
+        self.nodes.clear();
+        let count = nodes.keys().last().map_or(0, |last| last + 1);
+        let uses: Vec<(u32, Vec<Value>)> = nodes.iter().map(|(n, node)| (*n, node.operands.clone())).collect();
+        let present: BTreeSet<u32> = nodes.keys().copied().collect();
+        let mut nodes = nodes.into_values();
+        for n in 0..count {
+            let gap =
+                || Node { op: Op::operand(String::new()), operands: vec![], types: vec![], origin: Origin::default() };
+            let node = if present.contains(&n) { nodes.next() } else { None };
+            self.nodes.add_node(node.unwrap_or_else(gap));
+        }
+        self.nodes.retain_nodes(|_, n| present.contains(&(n.index() as u32)));
+        for (user, operands) in uses {
+            for (position, operand) in operands.into_iter().enumerate() {
+                self.nodes.add_edge(index(operand), NodeIndex::new(user as usize), Use { position: position as u32 });
+            }
+        }
     }
 
     fn insert(&mut self, node: Node) -> Value {
@@ -150,24 +216,25 @@ impl Graph {
         self.outputs.push((name.into(), value));
     }
 
-    /// First results of all nodes, operands before users; among those ready, in the order of insertion.
+    /// First results of all nodes, what is used before its users; among those ready, operands of the graph first, then
+    /// in the order of insertion.
     pub fn order(&self) -> Vec<Value> {
         let mut missing: Vec<usize> = vec![0; self.nodes.node_indices().map(|n| n.index() + 1).max().unwrap_or(0)];
         let mut ready = BTreeSet::new();
         for n in self.nodes.node_indices() {
             missing[n.index()] = self.nodes.edges_directed(n, Direction::Incoming).count();
             if missing[n.index()] == 0 {
-                ready.insert(n.index());
+                ready.insert((!matches!(self.nodes[n].op, Op::Operand(_)), n.index()));
             }
         }
         let mut order = vec![];
-        while let Some(n) = ready.pop_first() {
+        while let Some((_, n)) = ready.pop_first() {
             order.push(Value { node: n as u32, result: 0 });
             for edge in self.nodes.edges_directed(NodeIndex::new(n), Direction::Outgoing) {
                 let target = edge.target().index();
                 missing[target] -= 1;
                 if missing[target] == 0 {
-                    ready.insert(target);
+                    ready.insert((true, target));
                 }
             }
         }
@@ -291,6 +358,58 @@ impl Graph {
             }
         }
         Ok(())
+    }
+}
+
+/// Graphs are equal if they compute the same in the same order under the same names. Where nodes come from, and which
+/// numbers operands of the graph have, does not count.
+impl PartialEq for Graph {
+    fn eq(&self, other: &Graph) -> bool {
+        self.canonical() == other.canonical()
+    }
+}
+
+/// A value by what its text says: an operand by its position, another by its number.
+#[derive(PartialEq)]
+enum Known {
+    Operand(usize),
+    Result(Value),
+}
+
+/// All that equality looks at.
+#[derive(PartialEq)]
+struct Canonical<'a> {
+    name: &'a str,
+    facts: &'a Facts,
+    guards: Vec<(&'a Fact, &'a str)>,
+    operands: Vec<(&'a str, Storage, &'a TensorType)>,
+    nodes: Vec<(Value, &'a Op, Vec<Known>, &'a [TensorType])>,
+    outputs: Vec<(&'a str, Known)>,
+    updates: Vec<(usize, Known)>,
+    groups: &'a [Group],
+}
+
+impl Graph {
+    fn canonical(&self) -> Canonical<'_> {
+        let known = |v: &Value| match self.operands.iter().position(|o| o.value == *v) {
+            Some(operand) => Known::Operand(operand),
+            None => Known::Result(*v),
+        };
+        let inner = self.order().into_iter().filter(|v| !matches!(self.op(*v), Op::Operand(_)));
+        let nodes = inner.map(|v| {
+            let node = self.node(v);
+            (v, &node.op, node.operands.iter().map(known).collect(), &node.types[..])
+        });
+        Canonical {
+            name: &self.name,
+            facts: &self.facts,
+            guards: self.guards.iter().map(|g| (&g.fact, g.text.as_str())).collect(),
+            operands: self.operands.iter().map(|o| (o.name.as_str(), o.storage, self.ty(o.value))).collect(),
+            nodes: nodes.collect(),
+            outputs: self.outputs.iter().map(|(n, v)| (n.as_str(), known(v))).collect(),
+            updates: self.updates.iter().map(|(i, v)| (*i, known(v))).collect(),
+            groups: &self.groups,
+        }
     }
 }
 

@@ -384,9 +384,11 @@ impl Exprs {
     }
 
     pub fn cast(&mut self, elem: Elem, a: ExprId) -> ExprId {
-        match (self.elem(a) == elem, self.as_const(a)) {
+        match (self.elem(a) == elem, &self[a]) {
             (true, _) => a,
-            (_, Some(literal)) => self.literal(Literal::of(elem, literal.value())),
+            (_, Expr::Const(literal)) => self.literal(Literal::of(elem, literal.value())),
+            // Indices and sizes are exact in every type that holds numbers.
+            (_, Expr::Index(index, _)) if elem != Elem::Bool => self.index(index.clone(), elem),
             _ => self.intern(Expr::Cast(elem, a), elem),
         }
     }

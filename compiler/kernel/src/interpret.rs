@@ -201,6 +201,11 @@ fn round(elem: Elem, value: f64) -> f64 {
         _ if elem.is_float() => value as f32 as f64,
         Elem::Bool => (value != 0.0) as i32 as f64,
         Elem::I32 => value.trunc() as i64 as i32 as f64,
+        Elem::I16 => value.trunc() as i64 as i16 as f64,
+        Elem::I8 => value.trunc() as i64 as i8 as f64,
+        Elem::U32 => value.trunc() as i64 as u32 as f64,
+        Elem::U16 => value.trunc() as i64 as u16 as f64,
+        Elem::U8 => value.trunc() as i64 as u8 as f64,
         _ => value.trunc(),
     }
 }

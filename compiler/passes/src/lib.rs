@@ -1,1 +1,10 @@
+//! Graph to graph. The order of passes is the table in [`pipeline`]; each is a function in a file of its own.
 
+pub mod common;
+pub mod dead;
+pub mod fold;
+pub mod fuse;
+pub mod pipeline;
+pub mod simplify;
+
+pub use pipeline::{Cx, Level, PIPELINE, Pass, PassError, run};

@@ -1,5 +1,141 @@
-//! Host tensors: element type, shape, bytes.
+//! Host tensors: element type, shape, bytes; npy and safetensors files.
 
 pub mod elem;
+mod file;
+pub mod npy;
+pub mod safetensors;
 
 pub use elem::Elem;
+pub use file::{FileError, write_whole};
+
+/// A tensor in host memory, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    pub elem: Elem,
+    pub shape: Vec<usize>,
+    pub bytes: Vec<u8>,
+}
+
+/// A Rust type that elements are read and written as.
+pub trait Native: Copy {
+    const ELEM: Elem;
+    fn put(self, bytes: &mut Vec<u8>);
+    fn get(bytes: &[u8]) -> Self;
+}
+
+macro_rules! native {
+    ($($ty:ty, $elem:ident;)*) => {$(
+        impl Native for $ty {
+            const ELEM: Elem = Elem::$elem;
+
+            fn put(self, bytes: &mut Vec<u8>) {
+                bytes.extend(self.to_le_bytes());
+            }
+
+            fn get(bytes: &[u8]) -> Self {
+                <$ty>::from_le_bytes(bytes.try_into().expect("as many bytes as one element has"))
+            }
+        }
+    )*};
+}
+
+native! {
+    f64, F64; f32, F32; i64, I64; i32, I32; i16, I16; i8, I8; u64, U64; u32, U32; u16, U16; u8, U8;
+    half::f16, F16; half::bf16, Bf16;
+}
+
+impl Native for bool {
+    const ELEM: Elem = Elem::Bool;
+
+    fn put(self, bytes: &mut Vec<u8>) {
+        bytes.push(self as u8);
+    }
+
+    fn get(bytes: &[u8]) -> bool {
+        bytes[0] != 0
+    }
+}
+
+impl Tensor {
+    /// All elements 0.
+    pub fn zeros(elem: Elem, shape: &[usize]) -> Tensor {
+        let len = shape.iter().product::<usize>() * elem.size();
+        Tensor { elem, shape: shape.to_vec(), bytes: vec![0; len] }
+    }
+
+    /// From elements in row-major order; panics unless there are as many as the shape says.
+    pub fn new<T: Native>(shape: &[usize], data: &[T]) -> Tensor {
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "elements of a tensor of shape {shape:?}");
+        let mut bytes = Vec::with_capacity(data.len() * T::ELEM.size());
+        data.iter().for_each(|x| x.put(&mut bytes));
+        Tensor { elem: T::ELEM, shape: shape.to_vec(), bytes }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements, if they are of this type.
+    pub fn to_vec<T: Native>(&self) -> Option<Vec<T>> {
+        (self.elem == T::ELEM).then(|| self.bytes.chunks_exact(self.elem.size()).map(T::get).collect())
+    }
+
+    /// The elements as f64, whatever their type; integers beyond 2^53 round.
+    pub fn to_f64(&self) -> Vec<f64> {
+        fn each<T: Native>(t: &Tensor, f: impl Fn(T) -> f64) -> Vec<f64> {
+            t.bytes.chunks_exact(t.elem.size()).map(|b| f(T::get(b))).collect()
+        }
+        match self.elem {
+            Elem::F64 => each::<f64>(self, |x| x),
+            Elem::F32 => each::<f32>(self, f64::from),
+            Elem::F16 => each::<half::f16>(self, f64::from),
+            Elem::Bf16 => each::<half::bf16>(self, f64::from),
+            Elem::I64 => each::<i64>(self, |x| x as f64),
+            Elem::I32 => each::<i32>(self, f64::from),
+            Elem::I16 => each::<i16>(self, f64::from),
+            Elem::I8 => each::<i8>(self, f64::from),
+            Elem::U64 => each::<u64>(self, |x| x as f64),
+            Elem::U32 => each::<u32>(self, f64::from),
+            Elem::U16 => each::<u16>(self, f64::from),
+            Elem::U8 => each::<u8>(self, f64::from),
+            Elem::Bool => each::<bool>(self, |x| x as u8 as f64),
+        }
+    }
+
+    /// From numbers, converted to `elem` as `as` does; bool is "not zero".
+    pub fn from_f64(elem: Elem, shape: &[usize], data: impl IntoIterator<Item = f64>) -> Tensor {
+        let mut bytes = vec![];
+        for x in data {
+            match elem {
+                Elem::F64 => x.put(&mut bytes),
+                Elem::F32 => (x as f32).put(&mut bytes),
+                Elem::F16 => half::f16::from_f64(x).put(&mut bytes),
+                Elem::Bf16 => half::bf16::from_f64(x).put(&mut bytes),
+                Elem::I64 => (x as i64).put(&mut bytes),
+                Elem::I32 => (x as i32).put(&mut bytes),
+                Elem::I16 => (x as i16).put(&mut bytes),
+                Elem::I8 => (x as i8).put(&mut bytes),
+                Elem::U64 => (x as u64).put(&mut bytes),
+                Elem::U32 => (x as u32).put(&mut bytes),
+                Elem::U16 => (x as u16).put(&mut bytes),
+                Elem::U8 => (x as u8).put(&mut bytes),
+                Elem::Bool => (x != 0.0).put(&mut bytes),
+            }
+        }
+        assert_eq!(bytes.len(), shape.iter().product::<usize>() * elem.size(), "elements of shape {shape:?}");
+        Tensor { elem, shape: shape.to_vec(), bytes }
+    }
+
+    /// Converted to another element type.
+    pub fn cast(&self, elem: Elem) -> Tensor {
+        if elem == self.elem {
+            return self.clone();
+        }
+        Tensor::from_f64(elem, &self.shape, self.to_f64())
+    }
+}

@@ -1,6 +1,6 @@
 //! Loops that run: a counter, pointers that move along, registers that live through.
 
-use super::{Binding, Lower, PointerKey, Unsupported};
+use super::{Binding, Lower, PointerKey, Unsupported, unsupported};
 use crate::vir::{IntOp, Op, Type, Value};
 use kernel::affine::Term;
 use kernel::scheduled::{LoopKind, Stmt};
@@ -153,6 +153,17 @@ impl Lower<'_> {
             moving.push(Moving { key: (*buffer, dynamic), step });
         }
         moving
+    }
+
+    /// Lanes are apart by a constant in every address.
+    pub(super) fn constant_strides(&self, lane: VarId, body: &[Stmt]) -> Result<(), Unsupported> {
+        let mut uses = Uses::default();
+        self.collect(body, &mut uses);
+        let addresses = uses.accesses.iter().map(|(_, at)| at).chain(&uses.indices);
+        match addresses.into_iter().any(|a| a.coefficient(lane).is_none()) {
+            true => unsupported("lanes apart by a size known only when running"),
+            false => Ok(()),
+        }
     }
 
     /// Pointers that stay in place in this loop but are not there yet: sums over sizes.

@@ -2,7 +2,7 @@
 
 use super::EmitError;
 use crate::target::Isa;
-use crate::vir::{Function, Inst, IntOp, Op, Reduction, Type, Value, VecOp};
+use crate::vir::{Function, Inst, IntOp, Memory, Op, Reduction, Type, Value, VecOp};
 use regalloc2::{
     Algorithm, Block, InstRange, MachineEnv, Operand, OperandConstraint, OperandKind, OperandPos, Output, PReg,
     PRegSet, RegClass, RegallocOptions, VReg,
@@ -83,8 +83,11 @@ impl<'a> MachineFunction<'a> {
     /// Uses first, then temporaries, then the result.
     fn constraints(&mut self, inst: &Inst) -> Vec<Operand> {
         let mut operands: Vec<Operand> = inst.operands.iter().map(|v| Operand::reg_use(self.vreg(*v))).collect();
-        let Some(result) = inst.result.map(|r| self.vreg(r)) else { return operands };
         let narrow = self.isa == Isa::Avx2;
+        if narrow && matches!(inst.op, Op::Store { memory: Memory::U8, .. }) {
+            operands.push(self.temporary());
+        }
+        let Some(result) = inst.result.map(|r| self.vreg(r)) else { return operands };
         let result = match inst.op {
             Op::Param(i) => {
                 let register = [7, 6, 2][i as usize];
@@ -99,6 +102,7 @@ impl<'a> MachineFunction<'a> {
                 }
                 early(result)
             }
+            Op::Load { memory: Memory::U8, .. } if narrow => early(result),
             Op::Reduce(Reduction::Sum | Reduction::Prod | Reduction::Max | Reduction::Min) => {
                 operands.push(self.temporary());
                 early(result)

@@ -16,6 +16,9 @@ type Result<T> = std::result::Result<T, EmitError>;
 /// Registers a function must leave as it found them (System V).
 const SAVED: [Register; 6] = [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
 
+/// The integer register that the allocator leaves alone, as 32 bits.
+const SCRATCH_MASK: Register = Register::R11D;
+
 struct Encoder<'a> {
     a: CodeAssembler,
     isa: Isa,
@@ -418,7 +421,15 @@ impl Encoder<'_> {
                 self.add(Instruction::with3(Code::VEX_Vmaskmovps_ymm_ymm_m256, to, m, from)?)
             }
             (Memory::U8, 1) => self.load(Code::VEX_Vpmovzxbd_ymm_xmmm64, to, from),
-            (Memory::U8, _) => Err(EmitError("AVX2 has no masked load of bytes".into())),
+            (Memory::U8, _) => {
+                let low = self.low_half(to);
+                self.zero(to)?;
+                self.each_lane(self.vec(x[1]), &mut |e, lane| {
+                    let at = mem(int(x[0]), disp + lane);
+                    e.add(Instruction::with4(Code::VEX_Vpinsrb_xmm_xmm_r32m8_imm8, low, low, at, lane)?)
+                })?;
+                self.two(Code::VEX_Vpmovzxbd_ymm_xmmm64, to, low)
+            }
         }
     }
 
@@ -441,8 +452,39 @@ impl Encoder<'_> {
                 let m = self.vec(x[2]);
                 self.add(Instruction::with3(Code::VEX_Vmaskmovps_m256_ymm_ymm, to, m, from)?)
             }
-            (Memory::U8, _) => Err(EmitError("AVX2 has no store that narrows to bytes".into())),
+            (Memory::U8, _) => {
+                let (low, high) = (self.low_half(from), self.low_half(self.vec(x[uses])));
+                self.three_imm(Code::VEX_Vextracti128_xmmm128_ymm_imm8, high, from, 1)?;
+                let mut put = |e: &mut Self, lane: i32| {
+                    let half = if lane < 4 { low } else { high };
+                    let at = mem(int(x[0]), disp + lane);
+                    e.add(Instruction::with3(Code::VEX_Vpextrb_r32m8_xmm_imm8, at, half, lane % 4 * 4)?)
+                };
+                match uses {
+                    3 => self.each_lane(self.vec(x[2]), &mut put),
+                    _ => (0..8).try_for_each(|lane| put(self, lane)),
+                }
+            }
         }
+    }
+
+    /// Runs what `code` emits for each lane of AVX2 whose bit of the mask is set: bytes have no masked moves there.
+    fn each_lane(&mut self, mask: Register, code: &mut dyn FnMut(&mut Self, i32) -> Result<()>) -> Result<()> {
+        self.two(Code::VEX_Vmovmskps_r32_ymm, SCRATCH_MASK, mask)?;
+        for lane in 0..8 {
+            let mut skip = self.a.create_label();
+            self.two_imm(Code::Test_rm32_imm32, SCRATCH_MASK, 1 << lane)?;
+            self.a.jz(skip)?;
+            code(self, lane)?;
+            self.a.set_label(&mut skip)?;
+        }
+        // A label needs an instruction to stand at.
+        Ok(self.a.nop()?)
+    }
+
+    fn low_half(&self, x: Register) -> Register {
+        let index = x as u32 - Register::YMM0 as u32;
+        Register::XMM0 + index
     }
 
     fn gather(&mut self, disp: i32, x: &[Allocation]) -> Result<()> {

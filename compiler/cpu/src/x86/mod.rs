@@ -47,3 +47,20 @@ pub fn emit(function: &Function, isa: Isa) -> Result<(Vec<u8>, Stats), EmitError
     let allocation = code.allocate()?;
     encode::encode(&code, &allocation, isa)
 }
+
+/// Machine code as text, one instruction a line. What lies behind the last return, the constants, is not shown.
+pub fn disassemble(code: &[u8]) -> String {
+    use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
+    let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
+    let mut formatter = IntelFormatter::new();
+    let mut instructions: Vec<Instruction> = decoder.iter().collect();
+    let end = instructions.iter().rposition(|i| i.mnemonic() == iced_x86::Mnemonic::Ret);
+    instructions.truncate(end.map_or(0, |e| e + 1));
+    let mut out = String::new();
+    for instruction in &instructions {
+        out += &format!("{:6x}  ", instruction.ip());
+        formatter.format(instruction, &mut out);
+        out.push('\n');
+    }
+    out
+}

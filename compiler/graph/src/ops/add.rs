@@ -5,4 +5,4 @@ op! {
     "add" = Add(x, y) {} kind Element
 }
 
-binary!(Add, Number, |a, b| a + b, |c, x, y| c.binary(Binary::Add, x, y), 1.2e-7);
+binary!(Add, Number, |a, b| a + b, |c, x, y| c.binary(Binary::Add, x, y), 1.2e-7, |_v, _, _, _, dy| dy, dy);

@@ -2,11 +2,10 @@
 
 use crate::array::Array;
 use crate::dim::Dim;
-use std::fmt;
 use tensor::Elem;
 
 /// An attribute as front ends and text forms see it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Attr {
     Dim(Dim),
     Float(f64),
@@ -15,6 +14,25 @@ pub enum Attr {
     Elem(Elem),
     List(Vec<Attr>),
     Array(Array),
+}
+
+/// Numbers are equal if nothing can tell them apart: NaN is NaN, and 0 is not -0.
+impl PartialEq for Attr {
+    fn eq(&self, other: &Attr) -> bool {
+        let same = |a: f64, b: f64| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+        match (self, other) {
+            (Attr::Dim(a), Attr::Dim(b)) => a == b,
+            (Attr::Float(a), Attr::Float(b)) => same(*a, *b),
+            (Attr::Bool(a), Attr::Bool(b)) => a == b,
+            (Attr::Str(a), Attr::Str(b)) => a == b,
+            (Attr::Elem(a), Attr::Elem(b)) => a == b,
+            (Attr::List(a), Attr::List(b)) => a == b,
+            (Attr::Array(a), Attr::Array(b)) => {
+                (a.elem, &a.shape) == (b.elem, &b.shape) && a.data.iter().zip(&b.data).all(|(a, b)| same(*a, *b))
+            }
+            _ => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,29 +99,5 @@ fn items<T: AttrType>(attr: &Attr) -> Option<Vec<T>> {
     match attr {
         Attr::List(items) => items.iter().map(T::from_attr).collect(),
         _ => None,
-    }
-}
-
-impl fmt::Display for Attr {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Attr::Dim(d) => write!(f, "{d}"),
-            Attr::Float(x) => write!(f, "{x:?}"),
-            Attr::Bool(b) => write!(f, "{b}"),
-            Attr::Str(s) => write!(f, "{s:?}"),
-            Attr::Elem(e) => write!(f, "{e}"),
-            Attr::List(items) => {
-                let items: Vec<String> = items.iter().map(Attr::to_string).collect();
-                write!(f, "[{}]", items.join(", "))
-            }
-            Attr::Array(a) if a.data.len() <= 8 => {
-                write!(f, "{}{:?} {:?}", a.elem, a.shape, a.data)
-            }
-            Attr::Array(a) => {
-                let hash =
-                    a.data.iter().fold(0u64, |h, x| h.rotate_left(5) ^ x.to_bits().wrapping_mul(0x9e3779b97f4a7c15));
-                write!(f, "{}{:?} #{hash:016x}", a.elem, a.shape)
-            }
-        }
     }
 }

@@ -24,6 +24,13 @@ impl super::Primitive for Cast {
         Some(c.kernel.exprs.cast(self.to, x))
     }
 
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        match v.ty(v.x[0]).elem {
+            from if from.is_float() && self.to.is_float() => vec![crate::Grad::To(v.push(Cast { to: from }, &[v.dy[0]]))],
+            _ => vec![crate::Grad::Zero],
+        }
+    }
+
     fn tolerance(&self) -> f64 {
         6e-8
     }

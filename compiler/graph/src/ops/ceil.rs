@@ -5,4 +5,4 @@ op! {
     "ceil" = Ceil(x) {} kind Element
 }
 
-unary!(Ceil, Float, f64::ceil, Unary::Ceil, 0.0);
+unary!(Ceil, Float, f64::ceil, Unary::Ceil, 0.0, zero);

@@ -68,4 +68,15 @@ impl super::Primitive for Concat {
         }
         value
     }
+
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        let mut start = Dim::int(0);
+        let mut grads = vec![];
+        for x in v.x {
+            let stop = start.clone() + v.dims(*x)[self.axis].clone();
+            grads.push(crate::Grad::To(v.slice(v.dy[0], self.axis, start, stop.clone())));
+            start = stop;
+        }
+        grads
+    }
 }

@@ -25,4 +25,8 @@ impl super::Primitive for Constant {
             _ => None,
         }
     }
+
+    fn vjp(&self, _: &crate::Vjp) -> Vec<crate::Grad> {
+        vec![]
+    }
 }

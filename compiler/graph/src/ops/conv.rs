@@ -1,6 +1,10 @@
 use super::same_dim;
+use super::window::{self, Axis};
 use crate::array::{Array, each_index};
 use crate::dim::Dim;
+use crate::facts::Fact;
+use crate::gradient::Vjp;
+use crate::nodes::Value;
 use kernel::{Affine, Combine, Literal, Subscript};
 
 op! {
@@ -18,12 +22,41 @@ impl Conv {
     fn dilation(&self, axis: usize) -> i64 {
         self.dilation.get(axis).copied().unwrap_or(1)
     }
-}
 
-/// Output size of a window that slides over a padded axis.
-pub(super) fn slide(x: &Dim, k: &Dim, stride: i64, pad: (i64, i64), dilation: i64) -> Dim {
-    let reach = (k.clone() - Dim::int(1)) * Dim::int(dilation) + Dim::int(1);
-    (x.clone() + Dim::int(pad.0 + pad.1) - reach).floor_div(&Dim::int(stride)) + Dim::int(1)
+    fn axes(&self) -> Vec<Axis> {
+        let axis = |i| Axis { stride: self.stride[i], pad: self.pad[i], dilation: self.dilation(i) };
+        (0..self.stride.len()).map(axis).collect()
+    }
+
+    fn of_axes(axes: &[Axis], groups: i64) -> Conv {
+        Conv {
+            stride: axes.iter().map(|a| a.stride).collect(),
+            pad: axes.iter().map(|a| a.pad).collect(),
+            dilation: axes.iter().map(|a| a.dilation).collect(),
+            groups,
+        }
+    }
+
+    /// `dy` spread out, convolved with the kernel turned around, inputs and outputs changing places.
+    fn input_gradient(&self, v: &Vjp) -> Value {
+        let (x, w) = (v.dims(v.x[0]), v.dims(v.x[1]));
+        let (spread, axes) = window::turned(v, v.dy[0], &self.axes(), &x, &w[2..]);
+        let turned = v.push(super::Flip { axes: (2..w.len()).collect() }, &[v.x[1]]);
+        let turned = v.swap_channels(turned, 0, self.groups);
+        window::cut(v, v.push(Conv::of_axes(&axes, self.groups), &[spread, turned]), &x)
+    }
+
+    /// `x` convolved with `dy`, batch and channels changing places.
+    fn kernel_gradient(&self, v: &Vjp) -> Value {
+        let (x, w, y) = (v.dims(v.x[0]), v.dims(v.x[1]), v.dims(v.y[0]));
+        let axes = self.axes().into_iter().zip(2..).map(|(axis, i)| window::crossed(&axis, &x[i], &y[i], &w[i]));
+        let axes: Vec<Axis> = axes.collect();
+        let input = v.swap_channels(v.x[0], 1, self.groups);
+        let output = v.swap_channels(v.dy[0], 0, 1);
+        let dw = v.push(Conv::of_axes(&axes, self.groups), &[input, output]);
+        let dims = [vec![w[1].clone(), w[0].clone()], w[2..].to_vec()].concat();
+        v.swap_channels(window::cut(v, dw, &dims), 0, 1)
+    }
 }
 
 impl super::Primitive for Conv {
@@ -45,10 +78,16 @@ impl super::Primitive for Conv {
         if self.stride.iter().chain(&self.dilation).any(|n| *n < 1) || self.groups < 1 {
             return Err(crate::OpError::Condition("strides, dilations and groups are at least 1".into()));
         }
+        let divides = Fact::Divides { divisor: Dim::int(self.groups), of: w.dims[0].clone() };
+        if facts.holds(&divides) != crate::Verdict::Proved {
+            let text = format!("cannot show that {} groups divide {} outputs", self.groups, w.dims[0]);
+            return Err(crate::OpError::Condition(text));
+        }
         same_dim(1, &x.dims[1], &(w.dims[1].clone() * Dim::int(self.groups)), facts)?;
         let mut dims = vec![x.dims[0].clone(), w.dims[0].clone()];
-        for i in 0..spatial {
-            dims.push(slide(&x.dims[i + 2], &w.dims[i + 2], self.stride[i], self.pad[i], self.dilation(i)));
+        for (i, axis) in self.axes().iter().enumerate() {
+            axis.fits(&x.dims[i + 2], &w.dims[i + 2], facts)?;
+            dims.push(axis.count(&x.dims[i + 2], &w.dims[i + 2]));
         }
         Ok(vec![crate::TensorType::new(x.elem, dims)])
     }
@@ -58,7 +97,7 @@ impl super::Primitive for Conv {
         let spatial = self.stride.len();
         let mut shape = vec![x.shape[0], w.shape[0]];
         for i in 0..spatial {
-            let n = slide(&Dim::int(x.shape[i + 2] as i64), &Dim::int(w.shape[i + 2] as i64), self.stride[i], self.pad[i], self.dilation(i));
+            let n = self.axes()[i].count(&Dim::int(x.shape[i + 2] as i64), &Dim::int(w.shape[i + 2] as i64));
             shape.push(n.as_int().unwrap_or(0).max(0) as usize);
         }
         let per_group = w.shape[0] / self.groups as usize;
@@ -80,12 +119,12 @@ impl super::Primitive for Conv {
 
     fn compute(&self, c: &mut crate::Compute) -> Option<kernel::ExprId> {
         let (x, w) = (&c.operands[0], &c.operands[1]);
-        let channels = w.dims[1].as_int()?;
         // One output channel to a group: the channel's index is affine. Others need a quotient.
-        let depthwise = self.groups > 1 && w.dims[0].as_int()? == self.groups;
-        if self.groups > 1 && !depthwise {
-            return None;
-        }
+        let channels = match self.groups {
+            1 => None,
+            groups if w.dims[0].as_int()? == groups => Some(w.dims[1].as_int()?),
+            _ => return None,
+        };
         let spatial = self.stride.len();
         let zero = Literal::of(x.elem, 0.0);
         let names: Vec<&str> = ["c", "u", "v", "w"].into_iter().take(spatial + 1).collect();
@@ -93,7 +132,7 @@ impl super::Primitive for Conv {
         let out: Vec<Affine> = (0..spatial).map(|i| c.affine(i + 2)).collect::<Option<_>>()?;
         let group = c.affine(1)?;
         c.reduce(Combine::Sum, &names, &dims, |c, k| {
-            let channel = if depthwise { group.times(channels).plus(&k[0], 1) } else { k[0].clone() };
+            let channel = channels.map_or(k[0].clone(), |channels| group.times(channels).plus(&k[0], 1));
             let mut at = vec![c.indices[0].clone(), Subscript::Affine(channel)];
             at.extend((0..spatial).map(|i| {
                 let tap = out[i].times(self.stride[i]).plus(&k[i + 1], self.dilation(i));
@@ -106,6 +145,10 @@ impl super::Primitive for Conv {
             let w = c.load(1, taps)?;
             Some(c.kernel.exprs.mul(x, w))
         })
+    }
+
+    fn vjp(&self, v: &Vjp) -> Vec<crate::Grad> {
+        vec![crate::Grad::To(self.input_gradient(v)), crate::Grad::To(self.kernel_gradient(v))]
     }
 
     fn tolerance(&self) -> f64 {

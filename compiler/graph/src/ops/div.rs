@@ -28,6 +28,13 @@ impl super::Primitive for Div {
         Some(c.binary(Binary::Div, x, y))
     }
 
+    /// `dx = dy / y`, `dy = -dy z / y`
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        let (y, dy) = (v.x[1], v.dy[0]);
+        let dx = v.div(dy, y);
+        vec![crate::Grad::To(dx), crate::Grad::To(v.neg(v.mul(dx, v.y[0])))]
+    }
+
     fn tolerance(&self) -> f64 {
         1.2e-7
     }

@@ -18,6 +18,16 @@ impl Dot {
         (0..rank).filter(|i| !contract.contains(i) && !batch.contains(i)).collect()
     }
 
+    /// The order that brings axes batch, free, contracted, the last sorted by the axes of the other operand that they
+    /// meet, to where one operand has them.
+    fn order(rank: usize, batch: &[usize], free: &[usize], contract: &[usize], other: &[usize]) -> Vec<usize> {
+        let mut pairs: Vec<(usize, usize)> = other.iter().copied().zip(contract.iter().copied()).collect();
+        pairs.sort();
+        let met = pairs.into_iter().map(|(_, axis)| axis);
+        let at: Vec<usize> = batch.iter().chain(free).copied().chain(met).collect();
+        (0..rank).map(|axis| at.iter().position(|a| *a == axis).expect("every axis is one of the three")).collect()
+    }
+
     /// Subscripts of one operand from those of its batch, free and contracted axes.
     fn arrange<T: Clone>(rank: usize, parts: [(&[usize], &[T]); 3]) -> Vec<T> {
         let at = |axis: usize| {
@@ -92,6 +102,29 @@ impl super::Primitive for Dot {
             let (x, y) = (c.load(0, at_x)?, c.load(1, at_y)?);
             Some(c.kernel.exprs.mul(x, y))
         })
+    }
+
+    /// With `z = x y`: `dx = dz y` over the columns, `dy = dz x` over the rows.
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        let (x, y, dz) = (v.x[0], v.x[1], v.dy[0]);
+        let (rank_x, rank_y, b) = (v.rank(x), v.rank(y), self.batch_x.len());
+        let rows = Dot::free(rank_x, &self.contract_x, &self.batch_x);
+        let columns = Dot::free(rank_y, &self.contract_y, &self.batch_y);
+        let batch: Vec<usize> = (0..b).collect();
+        let (of_rows, of_columns) = (b..b + rows.len(), b + rows.len()..b + rows.len() + columns.len());
+        // Products have axes batch, free of dz, contracted axes of the other operand in ascending order.
+        let dx = Dot {
+            contract_x: of_columns.collect(),
+            contract_y: columns.clone(),
+            batch_x: batch.clone(),
+            batch_y: self.batch_y.clone(),
+        };
+        let dx = v.push(dx, &[dz, y]);
+        let dx = v.transpose(dx, Dot::order(rank_x, &self.batch_x, &rows, &self.contract_x, &self.contract_y));
+        let dy = Dot { contract_x: of_rows.collect(), contract_y: rows, batch_x: batch, batch_y: self.batch_x.clone() };
+        let dy = v.push(dy, &[dz, x]);
+        let dy = v.transpose(dy, Dot::order(rank_y, &self.batch_y, &columns, &self.contract_y, &self.contract_x));
+        vec![crate::Grad::To(dx), crate::Grad::To(dy)]
     }
 
     /// Sums of a few thousand products, each rounded.

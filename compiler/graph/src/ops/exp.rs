@@ -5,4 +5,4 @@ op! {
     "exp" = Exp(x) {} kind Element
 }
 
-unary!(Exp, Float, f64::exp, Unary::Exp, 2e-7);
+unary!(Exp, Float, f64::exp, Unary::Exp, 2e-7, |v, _, y, dy| v.mul(dy, y));

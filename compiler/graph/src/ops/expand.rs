@@ -39,4 +39,11 @@ impl super::Primitive for Expand {
         let at = c.operands[0].dims.iter().enumerate().map(pick).collect();
         c.load(0, at)
     }
+
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        let dims = v.dims(v.x[0]);
+        let new = self.shape.len() - dims.len();
+        let repeated = (0..self.shape.len()).filter(|i| *i < new || dims[i - new] == Dim::int(1));
+        vec![crate::Grad::To(v.reshape(v.sum(v.dy[0], repeated.collect()), dims))]
+    }
 }

@@ -30,4 +30,8 @@ impl super::Primitive for Flip {
         }
         c.load(0, at)
     }
+
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        vec![crate::Grad::To(v.push(self.clone(), &[v.dy[0]]))]
+    }
 }

@@ -5,4 +5,4 @@ op! {
     "floor" = Floor(x) {} kind Element
 }
 
-unary!(Floor, Float, f64::floor, Unary::Floor, 0.0);
+unary!(Floor, Float, f64::floor, Unary::Floor, 0.0, zero);

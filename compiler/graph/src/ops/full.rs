@@ -22,4 +22,8 @@ impl super::Primitive for Full {
     fn compute(&self, c: &mut crate::Compute) -> Option<kernel::ExprId> {
         Some(c.kernel.exprs.literal(Literal::of(self.elem, self.value)))
     }
+
+    fn vjp(&self, _: &crate::Vjp) -> Vec<crate::Grad> {
+        vec![]
+    }
 }

@@ -1,4 +1,4 @@
-use super::same_dim;
+use super::indexed;
 use crate::array::Array;
 use kernel::Subscript;
 
@@ -10,25 +10,13 @@ op! {
 impl super::Primitive for Gather {
     fn infer(&self, x: &[crate::TensorType], facts: &crate::Facts) -> Result<Vec<crate::TensorType>, crate::OpError> {
         let [x, i] = super::take(x)?;
-        super::axis_in_range(self.axis, x.rank())?;
-        if !i.elem.is_int() {
-            return Err(crate::OpError::Elem { operand: 1, expected: "an integer".into(), got: i.elem });
-        }
-        if i.rank() != x.rank() {
-            return Err(crate::OpError::Rank { operand: 1, expected: x.rank().to_string(), got: i.rank() });
-        }
-        for a in (0..x.rank()).filter(|a| *a != self.axis) {
-            same_dim(a, &x.dims[a], &i.dims[a], facts)?;
-        }
+        indexed::infer(x, i, self.axis, facts)?;
         Ok(vec![i.with_elem(x.elem)])
     }
 
     fn eval(&self, x: &[Array], _: super::Sizes) -> Result<Vec<Array>, crate::OpError> {
         let (x, i) = (&x[0], &x[1]);
-        let limit = x.shape[self.axis];
-        if let Some(bad) = i.data.iter().find(|v| !(0.0..limit as f64).contains(*v)) {
-            return Err(crate::OpError::Condition(format!("index {bad} of an axis of {limit}")));
-        }
+        indexed::check(i, x.shape[self.axis])?;
         Ok(vec![Array::from_fn(x.elem, i.shape.clone(), |index| {
             let mut at = index.to_vec();
             at[self.axis] = i.at(index) as usize;
@@ -41,5 +29,11 @@ impl super::Primitive for Gather {
         let mut at = c.indices.clone();
         at[self.axis] = Subscript::Data(picked);
         c.load(0, at)
+    }
+
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        let zeros = v.full(0.0, v.x[0]);
+        let scattered = v.push(super::ScatterAdd { axis: self.axis }, &[zeros, v.x[1], v.dy[0]]);
+        vec![crate::Grad::To(scattered), crate::Grad::Zero]
     }
 }

@@ -5,4 +5,4 @@ op! {
     "log" = Log(x) {} kind Element
 }
 
-unary!(Log, Float, f64::ln, Unary::Log, 2e-7);
+unary!(Log, Float, f64::ln, Unary::Log, 2e-7, |v, x, _, dy| v.div(dy, x));

@@ -1,7 +1,7 @@
 use kernel::{Binary, Compare};
 
 op! {
-    /// The larger of two elements; NaN if either is.
+    /// The larger of two elements; NaN if either is. Of equal ones `y` has the gradient, so that of `maximum(x, 0)` is 0 at 0.
     "maximum" = Maximum(x, y) {} kind Element
 }
 
@@ -22,5 +22,4 @@ binary!(
             }
         }
     },
-    0.0
-);
+    0.0, |v, x, y, _, dy| v.only(v.lt(y, x), dy), v.select(v.lt(y, x), v.full(0.0, dy), dy));

@@ -2,7 +2,7 @@ use super::reduce;
 use kernel::Combine;
 
 op! {
-    /// Smallest element over axes; all of them if none is given. `keep` leaves axes of size 1.
+    /// Smallest element over axes. `keep` leaves axes of size 1.
     "min" = Min(x) { axes: Vec<usize>, keep: bool = false } kind Element
 }
 
@@ -17,6 +17,11 @@ impl super::Primitive for Min {
 
     fn compute(&self, c: &mut crate::Compute) -> Option<kernel::ExprId> {
         reduce::compute(c, Combine::Min, &self.axes, self.keep)
+    }
+
+    /// Equal elements share.
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        vec![crate::Grad::To(reduce::shared(v, &self.axes))]
     }
 
     fn tolerance(&self) -> f64 {

@@ -1,7 +1,7 @@
 use kernel::{Binary, Compare};
 
 op! {
-    /// The smaller of two elements; NaN if either is.
+    /// The smaller of two elements; NaN if either is. Of equal ones `y` has the gradient, so that of `minimum(x, 0)` is 0 at 0.
     "minimum" = Minimum(x, y) {} kind Element
 }
 
@@ -22,5 +22,4 @@ binary!(
             }
         }
     },
-    0.0
-);
+    0.0, |v, x, y, _, dy| v.only(v.lt(x, y), dy), v.select(v.lt(x, y), v.full(0.0, dy), dy));

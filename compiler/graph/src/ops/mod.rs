@@ -2,10 +2,13 @@
 //!
 //! A file answers every question asked of its operator: documentation, text name, operands and attributes (`op!`),
 //! result types (`infer`), reference semantics (`eval`), the value of one output element in kernel vocabulary
-//! (`compute`), tolerance. What others can express is not an operator but a function in the standard library.
+//! (`compute`), its gradient (`vjp`), tolerance. What others can express is not an operator but a function in the standard library.
 
 mod attributes;
+mod indexed;
+mod order;
 mod reduce;
+mod window;
 #[macro_use]
 mod elementwise;
 
@@ -13,6 +16,7 @@ use crate::array::Array;
 use crate::compute::Compute;
 use crate::error::OpError;
 use crate::facts::{Facts, Verdict};
+use crate::gradient::{Grad, Vjp};
 use crate::types::TensorType;
 pub use attributes::{Attr, AttrInfo, AttrType};
 use kernel::ExprId;
@@ -26,6 +30,8 @@ pub enum Kind {
     Prefix,
     /// Stores at places read from data.
     Scatter,
+    /// A routine of the engine.
+    Library,
     /// No kernel of its own.
     Structural,
 }
@@ -55,6 +61,9 @@ pub trait Primitive {
         None
     }
 
+    /// For each operand, how a scalar changes with it, given how it changes with the results (`v.dy`).
+    fn vjp(&self, v: &Vjp) -> Vec<Grad>;
+
     /// Largest error of an f32 kernel, relative to the largest magnitude of the exact result.
     fn tolerance(&self) -> f64 {
         0.0
@@ -68,9 +77,16 @@ macro_rules! op {
         $name:literal = $Op:ident($($operand:ident),*) { $($attr:ident: $ty:ty $(= $default:expr)?),* $(,)? } kind $kind:ident
     ) => {
         $(#[doc = $doc])+
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug)]
         pub struct $Op {
             $(pub $attr: $ty),*
+        }
+
+        /// Equal operators have equal attributes.
+        impl PartialEq for $Op {
+            fn eq(&self, other: &$Op) -> bool {
+                self.attributes() == other.attributes()
+            }
         }
 
         impl $Op {
@@ -95,7 +111,10 @@ macro_rules! op {
                 if let Some((name, _)) = attributes.iter().find(|(n, _)| !known.contains(&n.as_str())) {
                     return Err(crate::error::OpError::Attribute {
                         name: name.clone(),
-                        expected: format!("one of those of {}: {}", $name, known.join(", ")),
+                        expected: match known.is_empty() {
+                            true => format!("left out: {} takes none", $name),
+                            false => format!("one of those of {}: {}", $name, known.join(", ")),
+                        },
                     });
                 }
                 Ok($Op {
@@ -192,11 +211,14 @@ ops! {
     bit_not::BitNot,
     add::Add, sub::Sub, mul::Mul, div::Div, rem::Rem, pow::Pow, maximum::Maximum, minimum::Minimum,
     eq::Eq, lt::Lt, le::Le, bit_and::BitAnd, bit_or::BitOr, bit_xor::BitXor,
+    shift_left::ShiftLeft, shift_right::ShiftRight,
     where_::Where, cast::Cast,
-    sum::Sum, prod::Prod, max::Max, min::Min, argmax::Argmax,
+    sum::Sum, prod::Prod, max::Max, min::Min, argmax::Argmax, prefix::Prefix,
     dot::Dot, conv::Conv, pool::Pool,
     reshape::Reshape, transpose::Transpose, expand::Expand, slice::Slice, pad::Pad, concat::Concat, flip::Flip,
-    arange::Arange, full::Full, take::Take, gather::Gather,
+    arange::Arange, full::Full, take::Take, gather::Gather, slice_at::SliceAt,
+    scatter_add::ScatterAdd, scatter::Scatter, update_at::UpdateAt, sort::Sort, top_k::TopK,
+    random_bits::RandomBits,
     constant::Constant, dim::DimValue, stop_gradient::StopGradient,
 }
 
@@ -221,6 +243,10 @@ impl Op {
 
     pub fn compute(&self, c: &mut Compute) -> Option<ExprId> {
         self.primitive()?.compute(c)
+    }
+
+    pub fn vjp(&self, v: &Vjp) -> Vec<Grad> {
+        self.primitive().map_or(vec![], |op| op.vjp(v))
     }
 
     pub fn tolerance(&self) -> f64 {

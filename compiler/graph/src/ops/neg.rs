@@ -5,4 +5,4 @@ op! {
     "neg" = Neg(x) {} kind Element
 }
 
-unary!(Neg, Number, |x| -x, Unary::Neg, 0.0);
+unary!(Neg, Number, |x| -x, Unary::Neg, 0.0, |v, _, _, dy| v.neg(dy));

@@ -33,4 +33,10 @@ impl super::Primitive for Pad {
         let value = Literal::of(c.elem(), self.value);
         c.load_padded(0, at, value)
     }
+
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        let back = |amounts: &[i64]| amounts.iter().map(|n| -n).collect();
+        let cut = Pad { before: back(&self.before), after: back(&self.after), value: 0.0 };
+        vec![crate::Grad::To(v.push(cut, &[v.dy[0]]))]
+    }
 }

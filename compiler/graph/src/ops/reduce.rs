@@ -5,6 +5,8 @@ use crate::array::{Array, each_index};
 use crate::compute::Compute;
 use crate::dim::Dim;
 use crate::error::OpError;
+use crate::gradient::Vjp;
+use crate::nodes::Value;
 use crate::types::TensorType;
 use kernel::{Combine, ExprId, Subscript};
 
@@ -53,4 +55,13 @@ pub fn compute(c: &mut Compute, op: Combine, axes: &[usize], keep: bool) -> Opti
         let at = at.collect();
         c.load(0, at)
     })
+}
+
+/// The gradient of a reduction that picks an element: elements equal to the result share what changes with it.
+pub fn shared(v: &Vjp, axes: &[usize]) -> Value {
+    let dims = v.dims(v.x[0]);
+    let chosen = v.eq(v.x[0], v.spread(v.y[0], axes, dims.clone()));
+    let chosen = v.only(chosen, v.full(1.0, v.x[0]));
+    let count = v.reshape(v.sum(chosen, axes.to_vec()), v.dims(v.y[0]));
+    v.mul(chosen, v.spread(v.div(v.dy[0], count), axes, dims))
 }

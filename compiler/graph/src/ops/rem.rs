@@ -28,6 +28,13 @@ impl super::Primitive for Rem {
         Some(c.binary(Binary::Rem, x, y))
     }
 
+    /// `x - y trunc(x / y)`, the quotient constant
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        let (x, y, dy) = (v.x[0], v.x[1], v.dy[0]);
+        let whole = v.div(v.sub(x, v.y[0]), y);
+        vec![crate::Grad::To(dy), crate::Grad::To(v.neg(v.mul(dy, whole)))]
+    }
+
     fn tolerance(&self) -> f64 {
         1.2e-7
     }

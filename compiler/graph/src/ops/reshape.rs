@@ -37,6 +37,43 @@ fn groups(from: &[Dim], to: &[Dim]) -> Option<Vec<Group>> {
     Some(groups)
 }
 
+impl Reshape {
+    /// Whether an index of the result gives one of the operand by sums and products alone: axes are only split.
+    pub fn splits_only(&self, from: &[Dim]) -> bool {
+        groups(from, &self.shape).is_some_and(|groups| {
+            let one = Dim::int(1);
+            groups.iter().all(|g| {
+                let (real, parts) = (&from[g.from.clone()], &self.shape[g.to.clone()]);
+                let real = real.iter().filter(|d| **d != one).count();
+                let parts: Vec<&Dim> = parts.iter().filter(|d| **d != one).collect();
+                real == 0 || real == 1 && parts.iter().skip(1).all(|d| d.as_int().is_some())
+            })
+        })
+    }
+
+    /// The index in the result of an element of the operand, where axes are only merged.
+    pub fn merged(&self, from: &[Dim], at: &[Affine]) -> Option<Vec<Affine>> {
+        let mut out = vec![Affine::default(); self.shape.len()];
+        for group in groups(from, &self.shape)? {
+            let real: Vec<usize> = group.from.clone().filter(|i| from[*i] != Dim::int(1)).collect();
+            let parts: Vec<usize> = group.to.clone().filter(|j| self.shape[*j] != Dim::int(1)).collect();
+            match (&real[..], &parts[..]) {
+                ([], _) => {}
+                (real, [part]) => {
+                    for (n, axis) in real.iter().enumerate() {
+                        if n > 0 {
+                            out[*part] = out[*part].times(from[*axis].as_int()?);
+                        }
+                        out[*part] = out[*part].clone() + at[*axis].clone();
+                    }
+                }
+                _ => return None,
+            }
+        }
+        Some(out)
+    }
+}
+
 impl super::Primitive for Reshape {
     fn infer(&self, x: &[crate::TensorType], facts: &crate::Facts) -> Result<Vec<crate::TensorType>, crate::OpError> {
         let [x] = super::take(x)?;
@@ -76,6 +113,10 @@ impl super::Primitive for Reshape {
             }
         }
         c.load(0, at)
+    }
+
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        vec![crate::Grad::To(v.reshape(v.dy[0], v.dims(v.x[0])))]
     }
 }
 

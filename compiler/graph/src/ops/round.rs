@@ -5,4 +5,4 @@ op! {
     "round" = Round(x) {} kind Element
 }
 
-unary!(Round, Float, f64::round_ties_even, Unary::Round, 0.0);
+unary!(Round, Float, f64::round_ties_even, Unary::Round, 0.0, zero);

@@ -5,4 +5,4 @@ op! {
     "rsqrt" = Rsqrt(x) {} kind Element
 }
 
-unary!(Rsqrt, Float, |x: f64| 1.0 / x.sqrt(), Unary::Rsqrt, 2e-7);
+unary!(Rsqrt, Float, |x: f64| 1.0 / x.sqrt(), Unary::Rsqrt, 2e-7, |v, x, y, dy| v.div(v.mul(v.scale(dy, -0.5), y), x));

@@ -5,4 +5,4 @@ op! {
     "sigmoid" = Sigmoid(x) {} kind Element
 }
 
-unary!(Sigmoid, Float, |x: f64| 1.0 / (1.0 + (-x).exp()), Unary::Sigmoid, 3e-7);
+unary!(Sigmoid, Float, |x: f64| 1.0 / (1.0 + (-x).exp()), Unary::Sigmoid, 3e-7, |v, _, y, dy| v.mul(dy, v.mul(y, v.sub(v.full(1.0, y), y))));

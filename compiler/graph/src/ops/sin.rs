@@ -5,4 +5,4 @@ op! {
     "sin" = Sin(x) {} kind Element
 }
 
-unary!(Sin, Float, f64::sin, Unary::Sin, 2e-7);
+unary!(Sin, Float, f64::sin, Unary::Sin, 2e-7, |v, x, _, dy| v.mul(dy, v.push(super::Cos {}, &[x])));

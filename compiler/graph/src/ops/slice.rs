@@ -48,4 +48,11 @@ impl super::Primitive for Slice {
         at[self.axis] = Subscript::Affine(c.affine(self.axis)?.times(self.step) + start);
         c.load(0, at)
     }
+
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        let size = v.dims(v.x[0])[self.axis].clone();
+        let apart = v.interleave(v.dy[0], self.axis, self.step);
+        let after = size - self.start.clone() - v.dims(apart)[self.axis].clone();
+        vec![crate::Grad::To(v.surround(apart, self.axis, self.start.clone(), after))]
+    }
 }

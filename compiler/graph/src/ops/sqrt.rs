@@ -5,4 +5,4 @@ op! {
     "sqrt" = Sqrt(x) {} kind Element
 }
 
-unary!(Sqrt, Float, f64::sqrt, Unary::Sqrt, 1.2e-7);
+unary!(Sqrt, Float, f64::sqrt, Unary::Sqrt, 1.2e-7, |v, _, y, dy| v.div(v.scale(dy, 0.5), y));

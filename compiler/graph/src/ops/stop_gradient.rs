@@ -16,4 +16,8 @@ impl super::Primitive for StopGradient {
     fn compute(&self, c: &mut crate::Compute) -> Option<kernel::ExprId> {
         c.same(0)
     }
+
+    fn vjp(&self, _: &crate::Vjp) -> Vec<crate::Grad> {
+        vec![crate::Grad::Zero]
+    }
 }

@@ -2,7 +2,7 @@ use super::reduce;
 use kernel::Combine;
 
 op! {
-    /// Sum over axes; all of them if none is given. `keep` leaves axes of size 1.
+    /// Sum over axes. `keep` leaves axes of size 1.
     "sum" = Sum(x) { axes: Vec<usize>, keep: bool = false } kind Element
 }
 
@@ -17,6 +17,10 @@ impl super::Primitive for Sum {
 
     fn compute(&self, c: &mut crate::Compute) -> Option<kernel::ExprId> {
         reduce::compute(c, Combine::Sum, &self.axes, self.keep)
+    }
+
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        vec![crate::Grad::To(v.spread(v.dy[0], &self.axes, v.dims(v.x[0])))]
     }
 
     fn tolerance(&self) -> f64 {

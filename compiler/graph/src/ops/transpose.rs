@@ -32,4 +32,10 @@ impl super::Primitive for Transpose {
         self.order.iter().enumerate().for_each(|(i, a)| at[*a] = c.indices[i].clone());
         c.load(0, at)
     }
+
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        let mut back = vec![0; self.order.len()];
+        self.order.iter().enumerate().for_each(|(i, axis)| back[*axis] = i);
+        vec![crate::Grad::To(v.transpose(v.dy[0], back))]
+    }
 }

@@ -23,4 +23,11 @@ impl super::Primitive for Where {
         let (condition, x, y) = (c.same(0)?, c.same(1)?, c.same(2)?);
         Some(c.kernel.exprs.select(condition, x, y))
     }
+
+    fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
+        let (condition, dy) = (v.x[0], v.dy[0]);
+        let zero = v.full(0.0, dy);
+        let (dx, dy) = (v.select(condition, dy, zero), v.select(condition, zero, dy));
+        vec![crate::Grad::Zero, crate::Grad::To(dx), crate::Grad::To(dy)]
+    }
 }

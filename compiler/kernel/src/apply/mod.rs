@@ -128,6 +128,8 @@ struct Apply<'a> {
     derived: HashMap<SizeValue, SizeId>,
     registers: HashMap<BufferId, Vec<i64>>,
     stmts: Vec<Stmt>,
+    /// The variable whose loop is shared by threads.
+    parallel: Option<usize>,
 }
 
 /// Loop variables that are not open stand in affines under ids from the top, for interval analysis only.
@@ -170,6 +172,7 @@ impl<'a> Apply<'a> {
             derived: HashMap::new(),
             registers: HashMap::new(),
             stmts: vec![],
+            parallel: None,
         };
         apply.lay_out()?;
         Ok(apply)

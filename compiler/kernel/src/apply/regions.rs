@@ -44,7 +44,7 @@ impl Apply<'_> {
         };
         regions.retain(|r| r.count != Extent::Const(0));
         if mark == Mark::Parallel {
-            return self.task_regions(regions);
+            return self.task_regions(var, regions);
         }
         if peel != (0, 0) {
             regions = peel_ends(regions, peel);
@@ -131,8 +131,10 @@ impl Apply<'_> {
     }
 
     /// A parallel loop runs from `TaskBegin` to `TaskEnd`, counted over all its regions.
-    fn task_regions(&mut self, regions: Vec<Region>) -> Result<Vec<Region>, ScheduleError> {
-        if self.out.tasks.as_constant() != Some(1) {
+    ///
+    /// Inside other loops that open as several regions it opens several times, always with the same tasks.
+    fn task_regions(&mut self, var: usize, regions: Vec<Region>) -> Result<Vec<Region>, ScheduleError> {
+        if self.parallel.is_some_and(|known| known != var) {
             return error("a kernel has one parallel loop at most");
         }
         let mut before = Affine::default();
@@ -151,6 +153,10 @@ impl Apply<'_> {
             clipped.push(Region { base, count: self.extent(many), ..region });
             before = before + count;
         }
+        if self.parallel == Some(var) && self.out.tasks != before {
+            return error(format!("`{}` has other tasks each time it opens", self.vars[var].name));
+        }
+        self.parallel = Some(var);
         self.out.tasks = before;
         Ok(clipped)
     }

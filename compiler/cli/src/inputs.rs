@@ -1,0 +1,140 @@
+//! Inputs from the command line, and tensors made for timing.
+
+use crate::{Failure, pair};
+use nnc::{Elem, Entry, Formula, Port, Program, Tensor};
+use std::path::{Path, PathBuf};
+
+/// Where weights and inputs come from.
+#[derive(clap::Args, Clone)]
+pub struct Given {
+    /// Weights, safetensors files
+    #[arg(long, value_name = "FILE")]
+    pub weights: Vec<PathBuf>,
+    /// Which `weights` block of the model to apply
+    #[arg(long, value_name = "NAME")]
+    pub rules: Option<String>,
+    /// Which entry; the first if not given
+    #[arg(long)]
+    pub entry: Option<String>,
+    /// An input: a .npy file, `random` or `zeros`
+    #[arg(long, value_name = "NAME=FILE", value_parser = pair)]
+    pub input: Vec<(String, String)>,
+    /// A size that inputs made by `random` and `zeros` need
+    #[arg(long, value_name = "NAME=N", value_parser = size)]
+    pub size: Vec<(String, usize)>,
+    /// Threads, at least 1
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: u32,
+    /// Seed of random inputs and weights
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+fn size(text: &str) -> Result<(String, usize), String> {
+    let (name, n) = pair(text)?;
+    match n.parse() {
+        Ok(n) if n > 0 => Ok((name, n)),
+        _ => Err(format!("expected a size of at least 1, got `{n}`")),
+    }
+}
+
+impl Given {
+    /// The program with its weights; random ones only if `random` says so.
+    pub fn program(&self, model: &nnc::Model, random: bool) -> Result<Program, Failure> {
+        if self.weights.is_empty() && !model.stored.is_empty() && !random {
+            let text = format!("error: {} has parameters; give their values with --weights FILE", model.name);
+            return Err(Failure(text));
+        }
+        Ok(match self.weights.is_empty() {
+            true => model.with_random_weights(self.seed)?,
+            false => model.load(&self.weights, self.rules.as_deref())?,
+        })
+    }
+
+    /// The chosen entry of a program.
+    pub fn entry<'p>(&self, program: &'p Program) -> Result<&'p Entry, Failure> {
+        let entries = program.entries();
+        match &self.entry {
+            None => Ok(&entries[0]),
+            Some(name) => entries.iter().find(|e| e.name == *name).ok_or_else(|| {
+                let known: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
+                Failure(format!("error: no entry `{name}`; this model has {}", known.join(", ")))
+            }),
+        }
+    }
+
+    /// A tensor for each input of the entry; those not given are random if `random` says so.
+    pub fn tensors(&self, entry: &Entry, random: bool) -> Result<Vec<Tensor>, Failure> {
+        if let Some((name, _)) = self.input.iter().find(|(n, _)| !entry.inputs.iter().any(|p| p.name == *n)) {
+            let known: Vec<&str> = entry.inputs.iter().map(|p| p.name.as_str()).collect();
+            let text = format!("error: `{}` has no input `{name}`; it takes {}", entry.name, known.join(", "));
+            return Err(Failure(text));
+        }
+        let mut sizes: Vec<Option<usize>> =
+            entry.symbols.iter().map(|s| self.size.iter().find(|(n, _)| n == s).map(|(_, v)| *v)).collect();
+        if let Some((name, _)) = self.size.iter().find(|(n, _)| !entry.symbols.contains(n)) {
+            let text = format!("error: `{}` has no size `{name}`; it has {}", entry.name, entry.symbols.join(", "));
+            return Err(Failure(text));
+        }
+        let given = |port: &Port| self.input.iter().find(|(n, _)| *n == port.name).map(|(_, v)| v.as_str());
+        let mut read: Vec<Option<Tensor>> = vec![];
+        for port in &entry.inputs {
+            read.push(match given(port) {
+                Some("random" | "zeros") | None => None,
+                Some(file) => Some(from_file(Path::new(file), port, &mut sizes)?),
+            });
+        }
+        let mut state = self.seed ^ 0x2545f4914f6cdd1d;
+        let made = entry.inputs.iter().zip(read).map(|(port, tensor)| match (tensor, given(port)) {
+            (Some(tensor), _) => Ok(tensor),
+            (None, None) if !random => Err(Failure(format!("error: input `{}` is not given: --input {}=FILE", port.name, port.name))),
+            (None, kind) => make(port, &sizes, &entry.symbols, kind == Some("zeros"), &mut state),
+        });
+        made.collect()
+    }
+}
+
+fn from_file(path: &Path, port: &Port, sizes: &mut [Option<usize>]) -> Result<Tensor, Failure> {
+    let tensor = nnc::npy::read(path)?;
+    for (dim, n) in port.dims.iter().zip(&tensor.shape) {
+        if let Formula::Symbol(s) = dim {
+            sizes[*s].get_or_insert(*n);
+        }
+    }
+    let lossless = tensor.elem == port.elem || tensor.elem.is_float() == port.elem.is_float();
+    match lossless {
+        true => Ok(tensor.cast(port.elem)),
+        false => Err(Failure(format!(
+            "error: {} holds {}, but input `{}` is {}",
+            path.display(),
+            tensor.elem,
+            port.name,
+            port.elem
+        ))),
+    }
+}
+
+fn make(port: &Port, sizes: &[Option<usize>], names: &[String], zeros: bool, state: &mut u64) -> Result<Tensor, Failure> {
+    let known: Vec<i64> = sizes.iter().map(|s| s.map_or(1, |n| n as i64)).collect();
+    let unknown = port.dims.iter().find_map(|d| match d {
+        Formula::Symbol(s) if sizes[*s].is_none() => Some(&names[*s]),
+        _ => None,
+    });
+    if let Some(name) = unknown {
+        return Err(Failure(format!("error: input `{}` needs a size: --size {name}=N", port.name)));
+    }
+    let shape: Vec<usize> = port.dims.iter().map(|d| d.evaluate(&known).unwrap_or(0).max(0) as usize).collect();
+    let mut unit = || {
+        *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (*state >> 40) as f64 / (1u64 << 24) as f64
+    };
+    let mut next = || match port.elem {
+        _ if zeros => 0.0,
+        Elem::Bool => 1.0,
+        e if e.is_float() => unit() * 2.0 - 1.0,
+        // Small enough for any table.
+        _ => (unit() * 2.0).floor(),
+    };
+    let len = shape.iter().product();
+    Ok(Tensor::from_f64(port.elem, &shape, std::iter::repeat_with(&mut next).take(len)))
+}

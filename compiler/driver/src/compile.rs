@@ -1,0 +1,242 @@
+//! From a file to a model: every step in order, timed, each result there to look at.
+
+use crate::code::{CodeError, MachineCode};
+use crate::constants::Constant;
+use crate::error::Error;
+use crate::plan::Planner;
+use cpu::Isa;
+use diag::SourceMap;
+use dsl::Stored;
+use dsl::weights::Rules;
+use graph::Graph;
+use lower::{LowerError, Lowered, Target};
+use passes::Cx;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What to compile, and how.
+pub struct Compiler {
+    sources: SourceMap,
+    file: diag::FileId,
+    model: Option<String>,
+    defines: Vec<(String, String)>,
+    isa: Isa,
+    fuel: Option<u64>,
+}
+
+/// A compiler for the model in a file.
+pub fn compile(path: impl AsRef<Path>) -> Result<Compiler, Error> {
+    let path = path.as_ref();
+    let text = std::fs::read_to_string(path).map_err(|error| Error::Read { path: path.into(), error })?;
+    Ok(compile_text(&path.display().to_string(), &text))
+}
+
+/// A compiler for a model in memory; `name` stands for it in messages.
+pub fn compile_text(name: &str, text: &str) -> Compiler {
+    let mut sources = SourceMap::default();
+    let file = sources.add(name, text);
+    Compiler { sources, file, model: None, defines: vec![], isa: Isa::host(), fuel: None }
+}
+
+/// A compiled model without weights.
+pub struct Model {
+    pub name: String,
+    /// Parameters and other storage, in the order of first use.
+    pub stored: Vec<Stored>,
+    pub rules: BTreeMap<String, Rules>,
+    pub entries: Vec<engine::Entry>,
+    pub(crate) constants: Vec<Constant>,
+    pub(crate) code: Arc<MachineCode>,
+    /// Graphs after the passes, and their kernels, in the order of the entries.
+    pub compiled: Vec<Compiled>,
+    pub stages: Vec<Stage>,
+}
+
+/// One entry between source and machine code.
+pub struct Compiled {
+    pub graph: Graph,
+    pub lowered: Lowered,
+}
+
+/// A part of compiling and the time it took.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    pub name: String,
+    pub time: Duration,
+}
+
+impl Compiler {
+    /// Chooses one of several models.
+    pub fn model(mut self, name: impl Into<String>) -> Self {
+        self.model = Some(name.into());
+        self
+    }
+
+    /// Fixes a constant, a configuration of the model, or a dim of its inputs.
+    pub fn define(mut self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.defines.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// Compiles for another instruction set than the widest of this machine.
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = isa;
+        self
+    }
+
+    /// At most this many rewrites, for finding one that is wrong.
+    pub fn fuel(mut self, fuel: u64) -> Self {
+        self.fuel = Some(fuel);
+        self
+    }
+
+    pub fn sources(&self) -> &SourceMap {
+        &self.sources
+    }
+
+    /// Resolves names, infers shapes and checks everything that can be checked without compiling.
+    pub fn elaborate(&mut self) -> Result<dsl::Model, Error> {
+        let result = dsl::elaborate(&mut self.sources, self.file, self.model.as_deref(), &self.defines);
+        result.map_err(|diagnostics| Error::Model { diagnostics, sources: Box::new(self.sources.clone()) })
+    }
+
+    /// Compiles every entry.
+    pub fn build(self) -> Result<Model, Error> {
+        self.build_observed(None, &mut |_, _, _| {})
+    }
+
+    /// As [`Compiler::build`]; `after` sees each entry's graph after each pass, by the pass's name.
+    pub fn build_observed(
+        mut self,
+        stop: Option<&str>,
+        after: &mut dyn FnMut(&str, &str, &Graph),
+    ) -> Result<Model, Error> {
+        let mut clock = Clock::default();
+        let model = clock.time("elaborate", || self.elaborate())?;
+        self.finish(model, stop, after, clock)
+    }
+
+    fn finish(
+        &self,
+        model: dsl::Model,
+        stop: Option<&str>,
+        after: &mut dyn FnMut(&str, &str, &Graph),
+        mut clock: Clock,
+    ) -> Result<Model, Error> {
+        let target = Target { lanes: self.isa.lanes() as i64, registers: self.isa.registers() as i64 };
+        let mut compiled = vec![];
+        for entry in model.entries {
+            let mut graph = entry.graph;
+            self.refuse_updates(&graph)?;
+            after("elaborate", &entry.name, &graph);
+            let mut cx = self.fuel.map_or_else(Cx::default, Cx::with_fuel);
+            let ran = passes::run(&mut graph, &mut cx, stop, &mut |pass, graph, time| {
+                clock.add(pass.name, time);
+                after(pass.name, &entry.name, graph);
+            });
+            ran.map_err(|e| Error::Defect(e.to_string()))?;
+            if stop.is_some() && graph.groups.is_empty() {
+                compiled.push((entry.name, Compiled { graph, lowered: Lowered::default() }));
+                continue;
+            }
+            let lowered = clock.time("lower", || lower::lower(&graph, &target));
+            let lowered = lowered.map_err(|e| self.unsupported(&graph, e))?;
+            compiled.push((entry.name, Compiled { graph, lowered }));
+        }
+        let mut kernels: Vec<&lower::LoweredKernel> = vec![];
+        let mut known: HashMap<String, usize> = HashMap::new();
+        let mut numbers = vec![];
+        for (_, c) in &compiled {
+            let number = |k: &'_ lower::LoweredKernel| format!("{}{}", k.kernel, k.schedule);
+            let mut own = vec![];
+            for kernel in &c.lowered.kernels {
+                let index = *known.entry(number(kernel)).or_insert(kernels.len());
+                if index == kernels.len() {
+                    kernels.push(kernel);
+                }
+                own.push(index);
+            }
+            numbers.push(own);
+        }
+        let code = clock.time("emit", || MachineCode::new(kernels.iter().map(|k| &k.scheduled), self.isa));
+        let code = code.map_err(|e| match e {
+            CodeError::Kernel { index, reason } => self.no_code(&compiled, &numbers, index, reason),
+            other => other.into(),
+        })?;
+        let mut constants = vec![];
+        let mut entries = vec![];
+        for ((name, c), numbers) in compiled.iter().zip(&numbers) {
+            let plan = Planner::plan(name, &c.graph, &c.lowered, numbers, &mut constants, &self.sources);
+            entries.push(plan?);
+        }
+        Ok(Model {
+            name: model.name,
+            stored: model.stored,
+            rules: model.rules,
+            entries,
+            constants,
+            code: Arc::new(code),
+            compiled: compiled.into_iter().map(|(_, c)| c).collect(),
+            stages: clock.stages,
+        })
+    }
+
+    fn refuse_updates(&self, graph: &Graph) -> Result<(), Error> {
+        let changing = graph.operands.iter().enumerate().find(|(i, o)| {
+            o.storage == graph::Storage::Cache || graph.updates.iter().any(|(u, _)| u == i)
+        });
+        match changing {
+            None => Ok(()),
+            Some((_, operand)) => Err(Error::Unsupported {
+                place: self.sources.place(graph.node(operand.value).origin.span),
+                message: format!("`{}` changes from call to call; such storage is not compiled yet", operand.name),
+            }),
+        }
+    }
+
+    fn unsupported(&self, graph: &Graph, error: LowerError) -> Error {
+        match &error {
+            LowerError::Unsupported { value, .. } => {
+                let place = self.sources.place(graph.node(*value).origin.span);
+                Error::Unsupported { place, message: error.to_string() }
+            }
+            LowerError::Schedule { .. } => Error::Defect(error.to_string()),
+        }
+    }
+
+    fn no_code(&self, compiled: &[(String, Compiled)], numbers: &[Vec<usize>], index: usize, reason: String) -> Error {
+        for ((_, c), numbers) in compiled.iter().zip(numbers) {
+            let Some(own) = numbers.iter().position(|n| *n == index) else { continue };
+            let step = c.lowered.steps.iter().find(|s| s.kernel == own);
+            if let Some(node) = step.and_then(|s| s.nodes.first()) {
+                let place = self.sources.place(c.graph.node(*node).origin.span);
+                let kernel = &c.lowered.kernels[own].kernel;
+                return Error::Unsupported { place, message: format!("{reason}, needed by\n{kernel}") };
+            }
+        }
+        Error::Defect(reason)
+    }
+}
+
+#[derive(Default)]
+struct Clock {
+    stages: Vec<Stage>,
+}
+
+impl Clock {
+    fn time<T>(&mut self, name: &str, f: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = f();
+        self.add(name, start.elapsed());
+        result
+    }
+
+    fn add(&mut self, name: &str, time: Duration) {
+        match self.stages.iter_mut().find(|s| s.name == name) {
+            Some(stage) => stage.time += time,
+            None => self.stages.push(Stage { name: name.into(), time }),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Weights and other constants: from a file's tensors to the layouts that kernels read.
+
+use crate::compile::Model;
+use crate::error::Error;
+use crate::session::Session;
+use dsl::weights::{Adapt, FileTensor, Rules};
+use engine::AlignedBytes;
+use kernel::schedule::{LayoutDim, Part};
+use std::path::Path;
+use std::sync::Arc;
+use tensor::safetensors::Weights;
+use tensor::{Elem, Tensor};
+
+/// A constant as one kernel reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Constant {
+    pub content: Content,
+    pub elem: Elem,
+    pub dims: Vec<usize>,
+    /// Row-major if there is none.
+    pub layout: Option<Vec<LayoutDim>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// A parameter or state, by name.
+    Stored(String),
+    Values(Vec<f64>),
+}
+
+/// A model with its weights: ready to run, shared by sessions.
+#[derive(Clone)]
+pub struct Program {
+    pub(crate) inner: Arc<engine::Program>,
+}
+
+impl Program {
+    /// A session that runs on `threads` threads.
+    pub fn session(&self, threads: usize) -> Session {
+        Session::new(self.inner.clone(), threads)
+    }
+
+    pub fn entries(&self) -> &[engine::Entry] {
+        &self.inner.entries
+    }
+
+    /// Bytes of constants in the layouts that kernels read.
+    pub fn constant_bytes(&self) -> usize {
+        self.inner.constants.iter().map(|c| c.data.len()).sum()
+    }
+}
+
+impl Model {
+    /// The program with the weights of safetensors files, by the rules of the `weights` block called `rules`; without
+    /// one, by the only block, or by equal names.
+    pub fn load(&self, files: &[impl AsRef<Path>], rules: Option<&str>) -> Result<Program, Error> {
+        let rules = self.rules(rules)?;
+        let files = files.iter().map(|f| Weights::open(f.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let mut tensors = vec![];
+        for file in &files {
+            for (name, shape, _) in file.entries() {
+                tensors.push(FileTensor { name, shape: shape.iter().map(|n| *n as i64).collect() });
+            }
+        }
+        let names: Vec<String> = files.iter().map(|f| f.path().display().to_string()).collect();
+        let sources = rules
+            .assign(&tensors, &self.stored)
+            .map_err(|mismatch| Error::Weights(mismatch.message(&names.join(", "), &self.name)))?;
+        self.with(&mut |name| {
+            let source = sources.iter().find(|s| s.stored == name);
+            let source = source.ok_or_else(|| Error::Defect(format!("no source for `{name}`")))?;
+            let mut parts = source.from.iter().map(|from| read(&files, from)).collect::<Result<Vec<_>, _>>()?;
+            for adapt in &source.adapt {
+                parts = vec![adapted(adapt, parts)];
+            }
+            parts.pop().ok_or_else(|| Error::Defect(format!("`{name}` comes from nothing")))
+        })
+    }
+
+    /// The program with random weights, for measuring speed: uniform in ±1/√n, n the size of a row.
+    pub fn with_random_weights(&self, seed: u64) -> Result<Program, Error> {
+        self.with(&mut |name| {
+            let stored = self.stored.iter().find(|s| s.name == name);
+            let stored = stored.ok_or_else(|| Error::Defect(format!("no parameter `{name}`")))?;
+            let shape: Option<Vec<usize>> = stored.ty.dims.iter().map(|d| d.as_int().map(|n| n as usize)).collect();
+            let shape = shape.ok_or_else(|| Error::Defect(format!("`{name}` has no fixed shape")))?;
+            let bound = 1.0 / (*shape.last().unwrap_or(&1) as f64).sqrt();
+            let mut state = name.bytes().fold(seed ^ 0x9e3779b97f4a7c15, |h, b| (h ^ b as u64).wrapping_mul(0x100000001b3));
+            let next = || {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                ((state >> 40) as f64 / (1u64 << 24) as f64 * 2.0 - 1.0) * bound
+            };
+            let len = shape.iter().product();
+            Ok(Tensor::from_f64(stored.ty.elem, &shape, std::iter::repeat_with(next).take(len)))
+        })
+    }
+
+    /// The program with the tensor that `stored` gives for each parameter, state included.
+    pub fn with(&self, stored: &mut dyn FnMut(&str) -> Result<Tensor, Error>) -> Result<Program, Error> {
+        let mut constants = vec![];
+        for constant in &self.constants {
+            let tensor = match &constant.content {
+                Content::Values(values) => Tensor::from_f64(constant.elem, &constant.dims, values.iter().copied()),
+                Content::Stored(name) => {
+                    let tensor = stored(name)?;
+                    if tensor.elem.is_float() != constant.elem.is_float() {
+                        let text = format!("`{name}` holds {} in the file; the model needs {}", tensor.elem, constant.elem);
+                        return Err(Error::Weights(text));
+                    }
+                    tensor.cast(constant.elem)
+                }
+            };
+            let name = match &constant.content {
+                Content::Stored(name) => name.clone(),
+                Content::Values(_) => String::new(),
+            };
+            let data = Arc::new(pack(&tensor.bytes, constant));
+            constants.push(engine::Constant { name, data });
+        }
+        let inner = engine::Program {
+            entries: self.entries.clone(),
+            kernels: self.code.functions(),
+            constants,
+            code: Box::new(self.code.clone()),
+        };
+        Ok(Program { inner: Arc::new(inner) })
+    }
+
+    fn rules(&self, name: Option<&str>) -> Result<Rules, Error> {
+        let known = || self.rules.keys().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+        match name {
+            Some(name) => (self.rules.get(name).cloned())
+                .ok_or_else(|| Error::Weights(format!("no `weights` block `{name}` for {}; it has {}", self.name, known()))),
+            None if self.rules.len() > 1 => {
+                Err(Error::Weights(format!("{} has several `weights` blocks, {}: name one", self.name, known())))
+            }
+            None => Ok(self.rules.values().next().cloned().unwrap_or_default()),
+        }
+    }
+}
+
+fn read(files: &[Weights], name: &str) -> Result<Tensor, Error> {
+    let found = files.iter().find_map(|f| f.get(name));
+    let found = found.ok_or_else(|| Error::Weights(format!("`{name}` has elements of a type that nnc does not know")))?;
+    Ok(Tensor { elem: found.elem, shape: found.shape.to_vec(), bytes: found.bytes.to_vec() })
+}
+
+fn adapted(adapt: &Adapt, parts: Vec<Tensor>) -> Tensor {
+    let [first, ..] = &parts[..] else { return Tensor::zeros(Elem::F32, &[0]) };
+    let size = first.elem.size();
+    match adapt {
+        Adapt::Reshape(shape) => {
+            Tensor { shape: shape.iter().map(|n| *n as usize).collect(), ..first.clone() }
+        }
+        Adapt::Transpose => {
+            let rank = first.shape.len();
+            let mut shape = first.shape.clone();
+            if rank < 2 {
+                return first.clone();
+            }
+            shape.swap(rank - 2, rank - 1);
+            let (rows, columns) = (shape[rank - 1], shape[rank - 2]);
+            let mut bytes = Vec::with_capacity(first.bytes.len());
+            for matrix in first.bytes.chunks_exact(rows * columns * size) {
+                for c in 0..columns {
+                    for r in 0..rows {
+                        let at = (r * columns + c) * size;
+                        bytes.extend(&matrix[at..at + size]);
+                    }
+                }
+            }
+            Tensor { elem: first.elem, shape, bytes }
+        }
+        Adapt::Concat(axis) => {
+            let mut shape = first.shape.clone();
+            shape[*axis] = parts.iter().map(|p| p.shape[*axis]).sum();
+            let outer: usize = first.shape[..*axis].iter().product();
+            let mut bytes = vec![];
+            for i in 0..outer {
+                for part in &parts {
+                    let chunk = part.bytes.len() / outer;
+                    bytes.extend(&part.bytes[i * chunk..(i + 1) * chunk]);
+                }
+            }
+            Tensor { elem: first.elem, shape, bytes }
+        }
+    }
+}
+
+/// The bytes of a row-major tensor in a constant's layout. What the layout rounds up is zero.
+fn pack(bytes: &[u8], constant: &Constant) -> AlignedBytes {
+    let size = constant.elem.size();
+    let Some(layout) = &constant.layout else {
+        let mut out = AlignedBytes::zeroed(bytes.len());
+        out.bytes_mut().copy_from_slice(bytes);
+        return out;
+    };
+    let extents: Vec<usize> = layout
+        .iter()
+        .map(|d| {
+            let n = constant.dims[d.dim];
+            let whole = match d.part {
+                Part::Whole => n,
+                Part::Div(by) => n.div_ceil(by as usize),
+                Part::Mod(by) => by as usize,
+            };
+            whole + d.pad as usize
+        })
+        .collect();
+    let mut strides = vec![1usize; constant.dims.len()];
+    for d in (0..constant.dims.len().saturating_sub(1)).rev() {
+        strides[d] = strides[d + 1] * constant.dims[d + 1];
+    }
+    let mut out = AlignedBytes::zeroed(extents.iter().product::<usize>() * size);
+    let mut packer = Packer { layout, extents: &extents, dims: &constant.dims, strides: &strides, size, from: bytes, at: 0 };
+    packer.fill(0, &mut vec![0; constant.dims.len()], out.bytes_mut());
+    out
+}
+
+struct Packer<'p> {
+    layout: &'p [LayoutDim],
+    extents: &'p [usize],
+    dims: &'p [usize],
+    strides: &'p [usize],
+    size: usize,
+    from: &'p [u8],
+    /// Next byte of the result.
+    at: usize,
+}
+
+impl Packer<'_> {
+    /// Fills everything below dim `depth` of the layout; `index` is the logical index so far.
+    fn fill(&mut self, depth: usize, index: &mut Vec<usize>, out: &mut [u8]) {
+        let Some(dim) = self.layout.get(depth) else {
+            if index.iter().zip(self.dims).all(|(i, n)| i < n) {
+                let offset: usize = index.iter().zip(self.strides).map(|(i, s)| i * s).sum();
+                let from = offset * self.size;
+                out[self.at..self.at + self.size].copy_from_slice(&self.from[from..from + self.size]);
+            }
+            self.at += self.size;
+            return;
+        };
+        let step = match dim.part {
+            Part::Div(by) => by as usize,
+            Part::Whole | Part::Mod(_) => 1,
+        };
+        let before = index[dim.dim];
+        for i in 0..self.extents[depth] {
+            // Padding of a layout lies outside the tensor.
+            let inside = i < self.extents[depth] - dim.pad as usize;
+            index[dim.dim] = if inside { before + i * step } else { self.dims[dim.dim] };
+            self.fill(depth + 1, index, out);
+        }
+        index[dim.dim] = before;
+    }
+}

@@ -1,0 +1,44 @@
+//! Everything that can go wrong between a file and a result.
+
+use diag::{Diagnostic, SourceMap};
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{}: {error}", path.display())]
+    Read { path: PathBuf, error: std::io::Error },
+    /// Mistakes in a model, with the texts they point into.
+    #[error("{}", render(diagnostics, sources))]
+    Model { diagnostics: Vec<Diagnostic>, sources: Box<SourceMap> },
+    /// A model that is right but that this version cannot compile for this target.
+    #[error("{place}: {message}")]
+    Unsupported { place: String, message: String },
+    /// The compiler contradicts itself.
+    #[error("{0}")]
+    Defect(String),
+    #[error(transparent)]
+    File(#[from] tensor::FileError),
+    /// A checkpoint that does not fit.
+    #[error("{0}")]
+    Weights(String),
+    #[error(transparent)]
+    Call(#[from] engine::CallError),
+    #[error("executable memory: {0}")]
+    Memory(std::io::Error),
+}
+
+fn render(diagnostics: &[Diagnostic], sources: &SourceMap) -> String {
+    diagnostics.iter().map(|d| d.render(sources, false)).collect::<Vec<_>>().join("\n\n")
+}
+
+impl Error {
+    /// The message as for a terminal.
+    pub fn render(&self, colours: bool) -> String {
+        match self {
+            Error::Model { diagnostics, sources } => {
+                diagnostics.iter().map(|d| d.render(sources, colours)).collect::<Vec<_>>().join("\n\n")
+            }
+            other => format!("error: {other}"),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! A lowered graph as an entry of the engine: dims become formulas over the sizes that the caller chooses.
+
+use crate::constants::{Constant, Content};
+use crate::error::Error;
+use diag::SourceMap;
+use engine::{Condition, Entry, Formula, Guard, PlanBuffer, Port, Step};
+use graph::dim::Atom;
+use graph::{Dim, Fact, Graph, Op, Storage};
+use kernel::scheduled::SizeValue;
+use kernel::{Affine, Scheduled};
+use lower::{Lowered, Place};
+
+/// Operations of one thread in a nanosecond, roughly: what a step costs decides whether threads share it.
+const OPERATIONS_PER_NS: i64 = 32;
+
+pub struct Planner<'g> {
+    graph: &'g Graph,
+    symbols: Vec<String>,
+}
+
+impl Planner<'_> {
+    /// The plan of one entry. Kernel `k` of `lowered` is `kernels[k]` of the program; constants that are new are
+    /// added to `constants`.
+    pub fn plan(
+        name: &str,
+        graph: &Graph,
+        lowered: &Lowered,
+        kernels: &[usize],
+        constants: &mut Vec<Constant>,
+        sources: &SourceMap,
+    ) -> Result<Entry, Error> {
+        let symbols = graph.symbols().iter().map(|s| s.to_string()).collect();
+        let planner = Planner { graph, symbols };
+        let inputs = graph.operands.iter().filter(|o| o.storage == Storage::Input);
+        let inputs = inputs.map(|o| planner.port(&o.name, o.value)).collect::<Result<Vec<_>, _>>()?;
+        let outputs = graph.outputs.iter().map(|(n, v)| planner.port(n, *v)).collect::<Result<Vec<_>, _>>()?;
+        let mut guards = vec![];
+        for guard in &graph.guards {
+            let place = sources.place(guard.origin.span);
+            guards.push(Guard {
+                condition: planner.condition(&guard.fact)?,
+                text: format!("{place}: `{name}` needs {}", guard.text),
+            });
+        }
+        let mut buffers = vec![];
+        for buffer in &lowered.buffers {
+            let place = match &buffer.place {
+                Place::Input(i) => engine::Place::Input(*i),
+                Place::Output(i) => engine::Place::Output(*i),
+                Place::Arena { first, last } => engine::Place::Arena { first: *first, last: *last },
+                Place::Constant { value, layout } => {
+                    let owner = graph.owner(*value);
+                    let content = match graph.op(owner) {
+                        Op::Constant(c) => Content::Values(c.value.data.clone()),
+                        _ => {
+                            let stored = graph.operands.iter().find(|o| o.value == owner);
+                            let stored = stored.ok_or_else(|| Error::Defect(format!("{owner} is no constant")))?;
+                            Content::Stored(stored.name.clone())
+                        }
+                    };
+                    let dims: Option<Vec<i64>> = buffer.dims.iter().map(Dim::as_int).collect();
+                    let dims = dims.ok_or_else(|| Error::Defect(format!("{owner} is constant but has no fixed dims")))?;
+                    let dims = dims.into_iter().map(|n| n as usize).collect();
+                    let layout = layout.as_ref().map(|l| l.dims.clone());
+                    let constant = Constant { content, elem: buffer.elem, dims, layout };
+                    let known = constants.iter().position(|c| *c == constant);
+                    engine::Place::Constant(known.unwrap_or_else(|| {
+                        constants.push(constant);
+                        constants.len() - 1
+                    }))
+                }
+            };
+            let bytes = buffer.dims.iter().cloned().product::<Dim>() * Dim::int(buffer.elem.size() as i64);
+            buffers.push(PlanBuffer { place, bytes: planner.formula(&bytes)? });
+        }
+        let mut steps = vec![];
+        for step in &lowered.steps {
+            let made = &lowered.kernels[step.kernel];
+            let sizes = step.sizes.iter().map(|d| planner.formula(d)).collect::<Result<Vec<_>, _>>()?;
+            let cost = Formula::Floor(
+                Box::new(planner.formula(&step.work)?),
+                Box::new(Formula::Const(OPERATIONS_PER_NS)),
+            );
+            steps.push(Step {
+                name: made.kernel.name.clone(),
+                kernel: kernels[step.kernel],
+                buffers: step.buffers.clone(),
+                tasks: affine(&made.scheduled, &made.scheduled.tasks, &sizes),
+                sizes,
+                cost,
+                scratch: made.scheduled.scratch,
+            });
+        }
+        Ok(Entry { name: name.into(), symbols: planner.symbols, inputs, outputs, guards, buffers, steps })
+    }
+
+    fn port(&self, name: &str, value: graph::Value) -> Result<Port, Error> {
+        let ty = self.graph.ty(value);
+        let dims = ty.dims.iter().map(|d| self.formula(d)).collect::<Result<_, _>>()?;
+        Ok(Port { name: name.into(), elem: ty.elem, dims })
+    }
+
+    fn condition(&self, fact: &Fact) -> Result<Condition, Error> {
+        Ok(match fact {
+            Fact::Eq(a, b) => Condition::Equal(self.formula(a)?, self.formula(b)?),
+            Fact::Le(a, b) => Condition::AtMost(self.formula(a)?, self.formula(b)?),
+            Fact::Divides { divisor, of } => {
+                let rest = Formula::Rem(Box::new(self.formula(of)?), Box::new(self.formula(divisor)?));
+                Condition::Equal(rest, Formula::Const(0))
+            }
+        })
+    }
+
+    fn formula(&self, dim: &Dim) -> Result<Formula, Error> {
+        let divisor = dim.terms().map(|(_, c)| *c.denom()).fold(1, lcm);
+        let mut sum = vec![];
+        for (monomial, factor) in dim.terms() {
+            let mut product = vec![];
+            let whole = *factor.numer() * (divisor / *factor.denom());
+            if whole != 1 || monomial.is_empty() {
+                product.push(Formula::Const(whole));
+            }
+            for (atom, power) in monomial {
+                let base = self.atom(atom)?;
+                product.extend(std::iter::repeat_n(base, *power as usize));
+            }
+            sum.push(single(product, Formula::Mul));
+        }
+        let sum = match sum.len() {
+            0 => Formula::Const(0),
+            _ => single(sum, Formula::Add),
+        };
+        Ok(if divisor == 1 { sum } else { Formula::Floor(Box::new(sum), Box::new(Formula::Const(divisor))) })
+    }
+
+    fn atom(&self, atom: &Atom) -> Result<Formula, Error> {
+        let pair = |a: &Dim, b: &Dim| Ok::<_, Error>((Box::new(self.formula(a)?), Box::new(self.formula(b)?)));
+        Ok(match atom {
+            Atom::Var(name) => return self.size(name),
+            Atom::Floor(a, b) => pair(a, b).map(|(a, b)| Formula::Floor(a, b))?,
+            Atom::Rem(a, b) => pair(a, b).map(|(a, b)| Formula::Rem(a, b))?,
+            Atom::Min(a, b) => pair(a, b).map(|(a, b)| Formula::Min(a, b))?,
+            Atom::Max(a, b) => pair(a, b).map(|(a, b)| Formula::Max(a, b))?,
+        })
+    }
+
+    /// A size that the caller chooses, or one that a fact introduced: `H = 8 H'` makes `H'` an eighth of `H`.
+    fn size(&self, name: &str) -> Result<Formula, Error> {
+        if let Some(i) = self.symbols.iter().position(|s| s == name) {
+            return Ok(Formula::Symbol(i));
+        }
+        for (i, symbol) in self.symbols.iter().enumerate() {
+            let normal = self.graph.facts.normalize(&Dim::var(symbol));
+            let multiple = normal.div(&Dim::var(name)).and_then(|c| c.as_int());
+            if let Some(c) = multiple.filter(|c| *c > 0) {
+                return Ok(Formula::Floor(Box::new(Formula::Symbol(i)), Box::new(Formula::Const(c))));
+            }
+        }
+        Err(Error::Defect(format!("the size `{name}` follows from no input of `{}`", self.graph.name)))
+    }
+}
+
+fn single(mut parts: Vec<Formula>, many: impl Fn(Vec<Formula>) -> Formula) -> Formula {
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => many(parts),
+    }
+}
+
+fn lcm(a: i64, b: i64) -> i64 {
+    let (mut x, mut y) = (a, b);
+    while y != 0 {
+        (x, y) = (y, x % y);
+    }
+    a / x * b
+}
+
+/// An affine over a kernel's sizes, given those that are its arguments.
+fn affine(kernel: &Scheduled, a: &Affine, arguments: &[Formula]) -> Formula {
+    let mut sum = vec![];
+    if a.constant != 0 || a.terms().is_empty() {
+        sum.push(Formula::Const(a.constant));
+    }
+    for term in a.terms() {
+        let mut product = vec![];
+        if term.factor != 1 {
+            product.push(Formula::Const(term.factor));
+        }
+        product.extend(term.size.map(|s| size(kernel, s.index(), arguments)));
+        sum.push(single(product, Formula::Mul));
+    }
+    single(sum, Formula::Add)
+}
+
+fn size(kernel: &Scheduled, index: usize, arguments: &[Formula]) -> Formula {
+    let go = |a: &Affine| Box::new(affine(kernel, a, arguments));
+    match &kernel.sizes[index].value {
+        SizeValue::Argument => {
+            let before = kernel.sizes[..index].iter().filter(|s| s.value == SizeValue::Argument).count();
+            arguments[before].clone()
+        }
+        // Tasks are counted before any of them runs.
+        SizeValue::TaskBegin | SizeValue::TaskEnd => Formula::Const(0),
+        SizeValue::Linear(a) => *go(a),
+        SizeValue::Floor(a, by) => Formula::Floor(go(a), Box::new(Formula::Const(*by))),
+        SizeValue::Product(a, b) => {
+            Formula::Mul(vec![size(kernel, a.index(), arguments), size(kernel, b.index(), arguments)])
+        }
+        SizeValue::Min(a, b) => Formula::Min(go(a), go(b)),
+        SizeValue::Max(a, b) => Formula::Max(go(a), go(b)),
+    }
+}

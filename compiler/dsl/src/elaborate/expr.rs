@@ -1,0 +1,569 @@
+//! Expressions.
+
+use super::call::Given;
+use super::{Elaborator, Item, Result, Scope, Val, nearest};
+use crate::ast::{BinaryOp, Expr, ExprKind, Ix, Stage, StrPart, UnaryOp};
+use diag::{Code, Diagnostic, Span};
+use graph::{Dim, Elem, Fact, Verdict};
+use std::rc::Rc;
+
+/// Expressions inside each other, calls included, at most.
+const DEPTH: usize = 2000;
+
+/// Items of a range, at most.
+const RANGE: i64 = 1_000_000;
+
+/// What the compiler itself provides.
+const BUILTINS: &[&str] = &["shape", "size", "rank", "len", "product", "is_fn", "is_float", "rearrange", "einsum"];
+
+/// Operators of the language that the graph does not have yet.
+const PLANNED: &[&str] = &[
+    "prefix",
+    "conv_transpose",
+    "slice_at",
+    "scatter_add",
+    "scatter",
+    "update_at",
+    "sort",
+    "top_k",
+    "random_bits",
+    "shift_left",
+    "shift_right",
+    "quantize",
+    "dequantize",
+    "remat",
+];
+
+impl Elaborator<'_> {
+    pub(super) fn expr(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Val> {
+        if self.depth == DEPTH {
+            let message = "calls are nested too deep; a function may not call itself";
+            return self.fail(Code::TOO_DEEP, e.span, message);
+        }
+        self.depth += 1;
+        let value = self.expr_kind(e, scope);
+        self.depth -= 1;
+        value
+    }
+
+    fn expr_kind(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Val> {
+        Ok(match &e.kind {
+            ExprKind::Int(n) => Val::int(*n),
+            ExprKind::Float(x) => Val::Float(*x),
+            ExprKind::Bool(b) => Val::Bool(*b),
+            ExprKind::None => Val::None,
+            ExprKind::Str(parts) => Val::Str(self.string(parts, scope)?.into()),
+            ExprKind::Name(name) => match self.name(name, e.span, scope)? {
+                Val::Stored(full) => Val::Tensor(self.read(&full)),
+                value => value,
+            },
+            ExprKind::List(items) => Val::list(items.iter().map(|i| self.expr(i, scope)).collect::<Result<Vec<_>>>()?),
+            ExprKind::ListFor { value, pattern, over } => {
+                let mut items = vec![];
+                let inner = Scope::inside(scope);
+                for item in self.items_of(over, scope)? {
+                    self.match_pattern(pattern, item, &inner)?;
+                    items.push(self.expr(value, &inner)?);
+                }
+                Val::list(items)
+            }
+            ExprKind::Tuple(args) => {
+                let field =
+                    |a: &crate::ast::Arg| Ok((a.name.as_ref().map(|n| n.text.clone()), self.expr(&a.value, scope)?));
+                Val::Tuple(Rc::new(args.iter().map(field).collect::<Result<_>>()?))
+            }
+            ExprKind::If { condition, then, otherwise } => self.if_(condition, then, otherwise.as_deref(), scope)?,
+            ExprKind::Scan(scan) => self.scan(scan, e.span, scope)?,
+            ExprKind::Lambda { params, body } => Val::Lambda(Rc::new((params.clone(), body.clone())), scope.clone()),
+            ExprKind::Call { callee, args } => {
+                let callee = self.expr(callee, scope)?;
+                let given = self.given(args, scope)?;
+                self.call(callee, given, e.span)?
+            }
+            ExprKind::Index { base, items } => {
+                let value = self.expr(base, scope)?;
+                self.index(value, items, e.span, scope)?
+            }
+            ExprKind::Field { base, name } => {
+                let value = self.expr(base, scope)?;
+                self.field(value, &name.text, name.span)?
+            }
+            ExprKind::Unary { op, operand } => {
+                let value = self.expr(operand, scope)?;
+                self.unary(*op, value, e.span)?
+            }
+            ExprKind::Binary { op, left, right } => {
+                let a = self.expr(left, scope)?;
+                match (op, &a) {
+                    (BinaryOp::And, Val::Bool(false)) | (BinaryOp::Or, Val::Bool(true)) => return Ok(a),
+                    _ => {}
+                }
+                let b = self.expr(right, scope)?;
+                self.binary(*op, (a, left.span), (b, right.span), e.span)?
+            }
+            ExprKind::Pipe { source, stages } => {
+                let mut value = self.expr(source, scope)?;
+                let mut span = source.span;
+                for stage in stages {
+                    value = self.stage(stage, (value, span), scope)?;
+                    span = source.span.to(stage.span);
+                }
+                value
+            }
+        })
+    }
+
+    fn string(&mut self, parts: &[StrPart], scope: &Rc<Scope>) -> Result<String> {
+        let mut text = String::new();
+        for part in parts {
+            match part {
+                StrPart::Text(t) => text.push_str(t),
+                StrPart::Hole(e) => {
+                    let value = self.expr(e, scope)?;
+                    text.push_str(&self.text_of(&value, e.span)?);
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    /// A static value as part of a name.
+    fn text_of(&self, value: &Val, span: Span) -> Result<String> {
+        match value {
+            Val::Str(s) => Ok(s.to_string()),
+            Val::Num(d) if d.as_rational().is_some() => Ok(d.to_string()),
+            other => {
+                self.fail(Code::STATIC_TYPE, span, format!("a name holds integers and strings, not {}", other.kind()))
+            }
+        }
+    }
+
+    pub(super) fn name(&mut self, name: &str, span: Span, scope: &Rc<Scope>) -> Result<Val> {
+        if let Some(value) = scope.get(name) {
+            return Ok(value);
+        }
+        if let Some(item) = self.find_item(name)? {
+            return self.item(name, item, span);
+        }
+        if let Ok(elem) = name.parse::<Elem>() {
+            return Ok(Val::Elem(elem));
+        }
+        match name {
+            "training" => return Ok(Val::Bool(false)),
+            "float" => return Ok(Val::Elem(self.float())),
+            "inf" => return Ok(Val::Float(f64::INFINITY)),
+            "pi" => return Ok(Val::Float(std::f64::consts::PI)),
+            "step" => {
+                return self.fail(Code::NOT_YET, span, "`step` counts updates; it has a value in `train` blocks only");
+            }
+            _ => {}
+        }
+        if let Some(builtin) = BUILTINS.iter().find(|b| **b == name) {
+            return Ok(Val::Builtin(builtin));
+        }
+        if let Some(info) = graph::ops::ALL.iter().find(|i| i.name == name) {
+            return Ok(Val::Primitive(info));
+        }
+        if PLANNED.contains(&name) {
+            return self.fail(Code::NOT_YET, span, format!("the operator `{name}` is not compiled yet"));
+        }
+        Err(Box::new(self.unknown_name(name, span, scope)))
+    }
+
+    fn unknown_name(&self, name: &str, span: Span, scope: &Rc<Scope>) -> Diagnostic {
+        let own = scope.names();
+        let known = own.iter().map(String::as_str).chain(self.items.keys().map(String::as_str));
+        let known = known.chain(self.library.keys().copied());
+        let known = known.chain(BUILTINS.iter().copied()).chain(graph::ops::ALL.iter().map(|i| i.name));
+        let message = match nearest(name, known) {
+            Some(near) => format!("unknown name `{name}`; did you mean `{near}`?"),
+            None => format!("unknown name `{name}`"),
+        };
+        Diagnostic::new(Code::UNKNOWN_NAME, span, message)
+    }
+
+    fn item(&mut self, name: &str, item: Item, span: Span) -> Result<Val> {
+        match item {
+            Item::Const(value) => {
+                if let Some(known) = self.consts.get(name) {
+                    return Ok(known.clone());
+                }
+                let value = match self.define(name, span)? {
+                    Some(value) => value,
+                    None => self.expr(&value, &Scope::global())?,
+                };
+                self.consts.insert(name.to_string(), value.clone());
+                Ok(value)
+            }
+            Item::Fn(f) => Ok(Val::Fn(f, Scope::global())),
+            Item::Layer(m) => Ok(Val::Layer(m)),
+            Item::Kernel(k) => Ok(Val::Kernel(k)),
+            Item::Alias(value) => self.expr(&value, &Scope::global()),
+            Item::Type(_) => self.fail(Code::STATIC_TYPE, span, format!("`{name}` is a type, not a value")),
+            Item::Other(what) => self.fail(Code::NOT_YET, span, format!("`{name}` is {what}; it has no value here")),
+        }
+    }
+
+    /// `x |> f(a)` is `f(x, a)`; for a layer that is built here, the layer's configuration comes first.
+    fn stage(&mut self, stage: &Stage, (source, source_span): (Val, Span), scope: &Rc<Scope>) -> Result<Val> {
+        let Some(label) = &stage.label else {
+            let (callee, rest) = self.stage_callee(&stage.call, scope)?;
+            return self.feed(callee, (source, source_span), rest, stage.span);
+        };
+        let mut value = source;
+        for (segments, inner) in self.label(label, scope)? {
+            let (callee, rest) = self.stage_callee(&stage.call, &inner)?;
+            let Val::Instance(instance) = callee else {
+                let message = format!("the label `{segments}` stands on {}; labels name layers", callee.kind());
+                let error = Diagnostic::new(Code::LABEL_ON_FUNCTION, label.span, message);
+                return Err(Box::new(error.help("leave the label out: only what owns weights has a name")));
+            };
+            if let Some(path) = instance.place.borrow().as_ref() {
+                let message = format!("this layer is called `{path}` already; it cannot also be `{segments}`");
+                return self.fail(Code::LABEL_REUSED, label.span, message);
+            }
+            self.claim_label(&segments, label, stage.call.span)?;
+            let instance = self.settle(instance, &segments);
+            value = self.feed(Val::Instance(instance), (value, source_span), rest, stage.span)?;
+        }
+        Ok(value)
+    }
+
+    fn feed(&mut self, callee: Val, source: (Val, Span), rest: Vec<Given>, span: Span) -> Result<Val> {
+        let first = Given { name: None, value: source.0, span: source.1 };
+        self.call(callee, std::iter::once(first).chain(rest).collect(), span)
+    }
+
+    /// What a stage calls, and its arguments after the piped one.
+    fn stage_callee(&mut self, call: &Expr, scope: &Rc<Scope>) -> Result<(Val, Vec<Given>)> {
+        let (value, rest) = match &call.kind {
+            ExprKind::Call { callee, args } => {
+                let callee = self.expr(callee, scope)?;
+                let given = self.given(args, scope)?;
+                match callee {
+                    Val::Layer(_) => (self.call(callee, given, call.span)?, vec![]),
+                    callee => (callee, given),
+                }
+            }
+            _ => (self.expr(call, scope)?, vec![]),
+        };
+        match value {
+            Val::Layer(module) => Err(Box::new(self.not_built(&module, call.span))),
+            value => Ok((value, rest)),
+        }
+    }
+
+    /// The names a label stands for, each with the scope in which its call is evaluated.
+    fn label(&mut self, label: &Expr, scope: &Rc<Scope>) -> Result<Vec<(String, Rc<Scope>)>> {
+        let each = |names: Vec<(String, Rc<Scope>)>, f: &dyn Fn(&str) -> String| {
+            names.into_iter().map(|(n, s)| (f(&n), s)).collect::<Vec<_>>()
+        };
+        match &label.kind {
+            ExprKind::Name(word) => Ok(vec![(word.clone(), scope.clone())]),
+            ExprKind::Str(parts) => Ok(vec![(self.string(parts, scope)?, scope.clone())]),
+            ExprKind::Field { base, name } => {
+                let names = self.label(base, scope)?;
+                Ok(each(names, &|n| format!("{n}.{}", name.text)))
+            }
+            ExprKind::Index { base, items } => {
+                let names = self.label(base, scope)?;
+                let ([item], [(name, _)]) = (&items[..], &names[..]) else {
+                    return self.fail(Code::SYNTAX, label.span, "a label has one range or index: h[0..n]");
+                };
+                let indices: Vec<(String, Rc<Scope>)> = match item {
+                    Ix::At(e) => {
+                        let value = self.expr(e, scope)?;
+                        vec![(self.text_of(&value, e.span)?, scope.clone())]
+                    }
+                    Ix::Each { name, over } => {
+                        let mut out = vec![];
+                        for item in self.items_of(over, scope)? {
+                            let inner = Scope::inside(scope);
+                            out.push((self.text_of(&item, over.span)?, inner.clone()));
+                            inner.set(&name.text, item);
+                        }
+                        out
+                    }
+                    Ix::Slice { from: Some(from), to: Some(to), span } => {
+                        let (a, b) = (self.expr(from, scope)?, self.expr(to, scope)?);
+                        let range = self.range(&a, &b, *span)?;
+                        range.map(|i| (i.to_string(), scope.clone())).collect()
+                    }
+                    _ => return self.fail(Code::SYNTAX, label.span, "a label's range has two ends: h[0..n]"),
+                };
+                Ok(indices.into_iter().map(|(i, s)| (format!("{name}.{i}"), s)).collect())
+            }
+            _ => self.fail(Code::SYNTAX, label.span, "a label is made of words, strings, fields and indices"),
+        }
+    }
+
+    fn range(&self, a: &Val, b: &Val, span: Span) -> Result<std::ops::Range<i64>> {
+        match (a.as_int(), b.as_int()) {
+            (Some(a), Some(b)) if b.saturating_sub(a) <= RANGE => Ok(a..b),
+            (Some(_), Some(_)) => self.fail(Code::STATIC_TYPE, span, format!("a range has at most {RANGE} items")),
+            _ => {
+                let odd = if a.as_int().is_none() { a } else { b };
+                let message = format!("the ends of a range are integers known when compiling, not {}", odd.kind());
+                self.fail(Code::STATIC_TYPE, span, message)
+            }
+        }
+    }
+
+    pub(super) fn field(&mut self, value: Val, name: &str, span: Span) -> Result<Val> {
+        match &value {
+            Val::Tuple(fields) => match fields.iter().find(|(n, _)| n.as_deref() == Some(name)) {
+                Some((_, v)) => Ok(v.clone()),
+                None => {
+                    let names: Vec<String> = fields.iter().filter_map(|(n, _)| n.clone()).collect();
+                    self.fail(
+                        Code::UNKNOWN_NAME,
+                        span,
+                        format!("no field `{name}`; there is {}", super::list_of(&names)),
+                    )
+                }
+            },
+            Val::Tensor(t) if name == "T" => {
+                let rank = self.graph.ty(*t).rank();
+                if rank < 2 {
+                    return self.fail(
+                        Code::SHAPE,
+                        span,
+                        format!("`.T` swaps the last two axes; this tensor has rank {rank}"),
+                    );
+                }
+                let mut order: Vec<usize> = (0..rank).collect();
+                order.swap(rank - 1, rank - 2);
+                self.push(graph::ops::Transpose { order }, &[*t], span).map(Val::Tensor)
+            }
+            Val::Tensor(_) if ["shape", "size", "ndim", "dtype"].contains(&name) => {
+                let message = format!("a tensor has no field `{name}`");
+                Err(Box::new(
+                    Diagnostic::new(Code::UNKNOWN_NAME, span, message).help("write shape(x), size(x, 0) or rank(x)"),
+                ))
+            }
+            Val::Instance(instance) => self.stored_field(instance, name, span),
+            other => self.fail(Code::UNKNOWN_NAME, span, format!("{} has no field `{name}`", other.kind())),
+        }
+    }
+
+    fn unary(&mut self, op: UnaryOp, value: Val, span: Span) -> Result<Val> {
+        match (op, value) {
+            (UnaryOp::Neg, Val::Num(d)) => Ok(Val::Num(d.times((-1).into()))),
+            (UnaryOp::Neg, Val::Float(x)) => Ok(Val::Float(-x)),
+            (UnaryOp::Neg, v @ (Val::Tensor(_) | Val::Scalar(_))) => self.elementwise("neg", vec![(v, span)], span),
+            (UnaryOp::Not, Val::Bool(b)) => Ok(Val::Bool(!b)),
+            (UnaryOp::Not, v @ (Val::Tensor(_) | Val::Fact(_))) => self.elementwise("bit_not", vec![(v, span)], span),
+            (UnaryOp::Neg, v) => {
+                self.fail(Code::STATIC_TYPE, span, format!("`-` takes numbers and tensors, not {}", v.kind()))
+            }
+            (UnaryOp::Not, v) => self.fail(Code::STATIC_TYPE, span, format!("`not` takes booleans, not {}", v.kind())),
+        }
+    }
+
+    pub(super) fn binary(&mut self, op: BinaryOp, a: (Val, Span), b: (Val, Span), span: Span) -> Result<Val> {
+        use BinaryOp::*;
+        match (op, &a.0, &b.0) {
+            (Eq | Ne, x, y) if matches!(x, Val::None) || matches!(y, Val::None) => {
+                let both = matches!((x, y), (Val::None, Val::None));
+                Ok(Val::Bool(both == (op == Eq)))
+            }
+            (Range, x, y) => Ok(Val::list(self.range(x, y, span)?.map(Val::int))),
+            (Add, Val::List(x), Val::List(y)) => Ok(Val::list(x.iter().chain(y.iter()).cloned())),
+            (Add, Val::Str(x), Val::Str(y)) => Ok(Val::Str(format!("{x}{y}").into())),
+            (Matmul, x, y) if x.is_tensor() && y.is_tensor() => self.matmul(a, b, span),
+            (Matmul, ..) => self.fail(Code::STATIC_TYPE, span, "`@` multiplies tensors"),
+            (_, x, y) if x.is_tensor() || y.is_tensor() => self.tensor_binary(op, a, b, span),
+            (_, Val::Num(x), Val::Num(y)) => self.exact(op, &x.clone(), &y.clone(), span),
+            (_, x, y) if x.is_number() && y.is_number() => self.approximate(op, a, b, span),
+            (And | Or, Val::Bool(x), Val::Bool(y)) => Ok(Val::Bool(if op == And { *x && *y } else { *x || *y })),
+            (And, Val::Bool(true), Val::Fact(_)) | (Or, Val::Bool(false), Val::Fact(_)) => Ok(b.0),
+            (Eq | Ne, x, y) => match same(x, y) {
+                Some(equal) => Ok(Val::Bool(equal == (op == Eq))),
+                None => self.fail(Code::STATIC_TYPE, span, format!("cannot compare {} and {}", x.kind(), y.kind())),
+            },
+            (_, x, y) => {
+                let message = format!("this operation does not go with {} and {}", x.kind(), y.kind());
+                self.fail(Code::STATIC_TYPE, span, message)
+            }
+        }
+    }
+
+    /// Arithmetic of exact numbers: nothing is rounded; what has no exact form is computed while running.
+    fn exact(&mut self, op: BinaryOp, a: &Dim, b: &Dim, span: Span) -> Result<Val> {
+        use BinaryOp::*;
+        let zero = Dim::int(0);
+        if matches!(op, Div | FloorDiv | Rem) && *b == zero {
+            return self.fail(Code::STATIC_TYPE, span, "division by zero");
+        }
+        if matches!(op, Add | Sub | Mul | Div | FloorDiv | Rem) && !small(a, b) {
+            return self.fail(Code::STATIC_TYPE, span, "this number is too large: exact arithmetic has 64 bits");
+        }
+        Ok(match op {
+            Add => Val::Num(a.clone() + b.clone()),
+            Sub => Val::Num(a.clone() - b.clone()),
+            Mul => Val::Num(a.clone() * b.clone()),
+            Div => match a.div(b) {
+                Some(quotient) => Val::Num(quotient),
+                None => return self.approximate(op, (Val::Num(a.clone()), span), (Val::Num(b.clone()), span), span),
+            },
+            FloorDiv | Rem => {
+                let quotient = match (a.as_rational(), b.as_rational()) {
+                    (Some(x), Some(y)) => Dim::rational((x / y).floor()),
+                    _ if op == Rem => return Ok(Val::Num(a.rem(b))),
+                    _ => a.floor_div(b),
+                };
+                match op {
+                    FloorDiv => Val::Num(quotient),
+                    _ => Val::Num(a.clone() - quotient * b.clone()),
+                }
+            }
+            Pow => match b.as_int() {
+                Some(n @ 0..=64) => {
+                    let mut product = Dim::int(1);
+                    for _ in 0..n {
+                        if !small(&product, a) {
+                            return self.fail(
+                                Code::STATIC_TYPE,
+                                span,
+                                "this number is too large: exact arithmetic has 64 bits",
+                            );
+                        }
+                        product = product * a.clone();
+                    }
+                    Val::Num(product)
+                }
+                Some(n @ -64..0) if a.as_rational().is_some() && *a != zero => {
+                    let positive = self.exact(Pow, a, &Dim::int(-n), span)?;
+                    let Val::Num(power) = positive else { return Ok(positive) };
+                    return self.exact(Div, &Dim::int(1), &power, span);
+                }
+                _ => return self.approximate(op, (Val::Num(a.clone()), span), (Val::Num(b.clone()), span), span),
+            },
+            Eq => self.fact(divides(a, b).unwrap_or_else(|| Fact::Eq(a.clone(), b.clone()))),
+            Le => self.fact(Fact::Le(a.clone(), b.clone())),
+            Ge => self.fact(Fact::Le(b.clone(), a.clone())),
+            Lt => self.fact(Fact::Le(a.clone() + Dim::int(1), b.clone())),
+            Gt => self.fact(Fact::Le(b.clone() + Dim::int(1), a.clone())),
+            Ne => match self.fact(Fact::Eq(a.clone(), b.clone())) {
+                Val::Bool(equal) => Val::Bool(!equal),
+                unknown => return self.elementwise("bit_not", vec![(unknown, span)], span),
+            },
+            Range | And | Or | Matmul => {
+                return self.fail(Code::STATIC_TYPE, span, "this operation does not take numbers");
+            }
+        })
+    }
+
+    /// A condition on sizes, decided if what is known decides it.
+    pub(super) fn fact(&self, fact: Fact) -> Val {
+        // Fractions compare exactly.
+        if let Fact::Le(a, b) = &fact
+            && let (Some(a), Some(b)) = (a.as_rational(), b.as_rational())
+        {
+            return Val::Bool(a <= b);
+        }
+        match self.graph.facts.holds(&fact) {
+            // What the entry checks already is true from there on.
+            Verdict::Unknown if self.graph.guards.iter().any(|g| g.fact == fact) => Val::Bool(true),
+            Verdict::Proved => Val::Bool(true),
+            Verdict::Refuted => Val::Bool(false),
+            Verdict::Unknown => Val::Fact(Rc::new(fact)),
+        }
+    }
+
+    /// Arithmetic where a number is approximate, or a quotient of sizes that has no exact form.
+    fn approximate(&mut self, op: BinaryOp, a: (Val, Span), b: (Val, Span), span: Span) -> Result<Val> {
+        use BinaryOp::*;
+        let (Some(x), Some(y)) = (a.0.as_f64(), b.0.as_f64()) else { return self.tensor_binary(op, a, b, span) };
+        Ok(match op {
+            Add => Val::Float(x + y),
+            Sub => Val::Float(x - y),
+            Mul => Val::Float(x * y),
+            Div => Val::Float(x / y),
+            FloorDiv => Val::Float((x / y).floor()),
+            Rem => Val::Float(x - (x / y).floor() * y),
+            Pow => Val::Float(x.powf(y)),
+            Eq => Val::Bool(x == y),
+            Ne => Val::Bool(x != y),
+            Le => Val::Bool(x <= y),
+            Ge => Val::Bool(x >= y),
+            Lt => Val::Bool(x < y),
+            Gt => Val::Bool(x > y),
+            Range | And | Or | Matmul => {
+                return self.fail(Code::STATIC_TYPE, span, "this operation does not take numbers");
+            }
+        })
+    }
+
+    fn index(&mut self, value: Val, items: &[Ix], span: Span, scope: &Rc<Scope>) -> Result<Val> {
+        let list: Vec<Val> = match &value {
+            Val::Tensor(t) => return self.index_tensor(*t, items, span, scope),
+            Val::List(items) => items.to_vec(),
+            Val::Tuple(fields) => fields.iter().map(|(_, v)| v.clone()).collect(),
+            other => return self.fail(Code::STATIC_TYPE, span, format!("{} has no items", other.kind())),
+        };
+        let n = list.len() as i64;
+        let [item] = items else { return self.fail(Code::STATIC_TYPE, span, "a list takes one index") };
+        let mut end = |e: &Expr, whole: i64| match self.expr(e, scope)?.as_int() {
+            Some(i) if (-n..=whole).contains(&i) => Ok(if i < 0 { i + n } else { i } as usize),
+            Some(i) => self.fail(Code::OUT_OF_RANGE, e.span, format!("item {i} of a list of {n}")),
+            None => self.fail(Code::STATIC_TYPE, e.span, "a list's index is an integer known when compiling"),
+        };
+        match item {
+            Ix::At(e) => {
+                let at = end(e, n - 1)?;
+                Ok(list[at].clone())
+            }
+            Ix::Full(_) | Ix::Ellipsis(_) => Ok(value),
+            Ix::Slice { from, to, span } => {
+                let from = from.as_ref().map_or(Ok(0), |e| end(e, n))?;
+                let to = to.as_ref().map_or(Ok(list.len()), |e| end(e, n))?;
+                match from <= to {
+                    true => Ok(Val::list(list[from..to].iter().cloned())),
+                    false => {
+                        self.fail(Code::OUT_OF_RANGE, *span, format!("the slice {from}..{to} ends before it starts"))
+                    }
+                }
+            }
+            Ix::Group(_) | Ix::Each { .. } => self.fail(Code::SYNTAX, span, "this stands in kernels and labels only"),
+        }
+    }
+}
+
+/// `of % divisor == 0` as a fact.
+fn divides(a: &Dim, b: &Dim) -> Option<Fact> {
+    let mut terms = a.terms();
+    let (monomial, factor) = terms.next()?;
+    match (&monomial[..], terms.next()) {
+        ([(graph::dim::Atom::Rem(of, divisor), 1)], None) if factor == 1.into() && *b == Dim::int(0) => {
+            Some(Fact::Divides { divisor: (**divisor).clone(), of: (**of).clone() })
+        }
+        _ => None,
+    }
+}
+
+/// Whether sums, products and quotients of these are sure to fit 64 bits.
+fn small(a: &Dim, b: &Dim) -> bool {
+    let size = |d: &Dim| {
+        let parts = d.terms().map(|(_, c)| c.numer().unsigned_abs().max(c.denom().unsigned_abs()) as u128);
+        parts.fold((1, 1u128), |(most, terms), part| (most.max(part), terms + 1))
+    };
+    let ((a, s), (b, t)) = (size(a), size(b));
+    a * b < (1 << 62) / (s * t)
+}
+
+/// Whether two static values are equal; `None` if they cannot be compared.
+fn same(a: &Val, b: &Val) -> Option<bool> {
+    Some(match (a, b) {
+        (Val::Bool(x), Val::Bool(y)) => x == y,
+        (Val::Str(x), Val::Str(y)) => x == y,
+        (Val::Elem(x), Val::Elem(y)) => x == y,
+        (Val::Num(x), Val::Num(y)) => x == y,
+        (Val::Float(_) | Val::Num(_), Val::Float(_) | Val::Num(_)) => a.as_f64()? == b.as_f64()?,
+        (Val::List(x), Val::List(y)) => {
+            x.len() == y.len()
+                && x.iter().zip(y.iter()).map(|(x, y)| same(x, y)).collect::<Option<Vec<_>>>()?.iter().all(|e| *e)
+        }
+        _ => return None,
+    })
+}

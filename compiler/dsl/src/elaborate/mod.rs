@@ -1,0 +1,579 @@
+//! Elaboration: an interpreter over static values whose tensor operations append nodes to a graph.
+//!
+//! `fn` calls inline, `if`, `for` and lists run here, layers are instances with paths, storage becomes operands of the
+//! entry. One [`Elaborator`] serves one model; each entry gets a graph of its own, parameters are shared by path.
+
+mod call;
+mod expr;
+mod instance;
+mod kernel;
+mod pattern;
+mod scan;
+mod shape;
+mod stmt;
+mod tensor_ops;
+mod value;
+
+use crate::ast::{self, Form, Function, ItemKind, Member, Module};
+use crate::parse;
+use crate::weights::Rules;
+use call::Given;
+use diag::{Code, Diagnostic, FileId, SourceMap, Span};
+use graph::{Call, Dim, Elem, Graph, Origin, TensorType, Value};
+use instance::{Frame, Instance};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+pub(crate) use value::{Scope, Val};
+
+pub(crate) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
+
+/// A parameter, state or cache of a model, by its full name.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub name: String,
+    pub storage: graph::Storage,
+    pub ty: TensorType,
+    pub span: Span,
+}
+
+/// One way into a model.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub name: String,
+    /// Operands: inputs first, in the order of the signature, then storage in the order of first use.
+    pub graph: Graph,
+}
+
+/// An elaborated model.
+#[derive(Debug)]
+pub struct Model {
+    pub name: String,
+    pub entries: Vec<Entry>,
+    /// Everything stored, in the order of first use.
+    pub stored: Vec<Stored>,
+    /// The `weights` blocks for this model, by name.
+    pub rules: BTreeMap<String, Rules>,
+}
+
+/// Values that a caller fixes: constants of the file, configuration of the model, dims of entries.
+pub type Defines = [(String, String)];
+
+/// Elaborates the model called `model`, or the only one of the file, or the first.
+pub fn elaborate(
+    sources: &mut SourceMap,
+    file: FileId,
+    model: Option<&str>,
+    defines: &Defines,
+) -> std::result::Result<Model, Vec<Diagnostic>> {
+    let text = sources.text(file).to_string();
+    let tree = crate::parse(&text, file)?;
+    let mut library = HashMap::new();
+    for (name, text) in crate::STANDARD_LIBRARY {
+        let file = sources.add(*name, *text);
+        library.extend(parse::outline(text).map(|(name, offset, text)| (name, LibraryItem { file, offset, text })));
+    }
+    let sources = &*sources;
+    let elaborate = || {
+        let mut elaborator = Elaborator::new(&tree, library, sources, defines)?;
+        elaborator.model(model, Span::new(file, 0, 0))
+    };
+    // Calls nest as deep as the model says; the limit on them is counted, not measured, so the stack is ample.
+    let result = std::thread::scope(|threads| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(threads, elaborate);
+        thread.map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    match result {
+        Ok(result) => result.map_err(|e| vec![*e]),
+        Err(e) => {
+            let message = format!("cannot start a thread to elaborate on: {e}");
+            Err(vec![Diagnostic::new(Code::TOO_DEEP, Span::new(file, 0, 0), message)])
+        }
+    }
+}
+
+/// Bytes of stack for the deepest nesting of calls that is allowed.
+const STACK: usize = 256 << 20;
+
+/// An item of the standard library; parsed when it is first named.
+struct LibraryItem {
+    file: FileId,
+    offset: usize,
+    text: &'static str,
+}
+
+/// What an item is, to those who name it.
+#[derive(Clone)]
+enum Item {
+    Const(Rc<ast::Expr>),
+    Fn(Rc<Function>),
+    Layer(Rc<Module>),
+    Kernel(Rc<ast::Kernel>),
+    Type(Rc<ast::Ty>),
+    Alias(Rc<ast::Expr>),
+    Other(&'static str),
+}
+
+pub(crate) struct Elaborator<'a> {
+    items: HashMap<String, (Item, Span)>,
+    library: HashMap<&'static str, LibraryItem>,
+    models: Vec<String>,
+    weights: Vec<ast::Weights>,
+    sources: &'a SourceMap,
+    defines: &'a Defines,
+    /// Defines that something asked for.
+    used: RefCell<HashSet<String>>,
+    float: Elem,
+    consts: HashMap<String, Val>,
+    /// The entry under construction.
+    graph: Graph,
+    /// Current versions of stored tensors in this graph, by full name.
+    versions: HashMap<String, Version>,
+    /// How operands of this graph were declared.
+    declared: HashMap<Value, Declared>,
+    /// Where the sizes that the caller chooses are named.
+    sizes: HashMap<String, Span>,
+    stored: Vec<Stored>,
+    /// Positions in `stored`, by full name.
+    index: HashMap<String, usize>,
+    stored_types: HashMap<String, Declared>,
+    frames: Vec<Frame>,
+    calls: Option<Arc<Call>>,
+    depth: usize,
+}
+
+/// The declaration of an operand, for messages.
+#[derive(Clone)]
+struct Declared {
+    name: Option<String>,
+    ty: Span,
+    /// One for each axis, where the type lists them.
+    dims: Vec<Span>,
+    states_elem: bool,
+}
+
+impl Declared {
+    fn new(name: &str, ty: &ast::Ty) -> Declared {
+        let mut declared = Declared { name: Some(name.to_string()), ty: ty.span, dims: vec![], states_elem: true };
+        if let ast::TyKind::Tensor { elem, dims } = &ty.kind {
+            declared.states_elem = elem.is_some();
+            let spans = dims.iter().map(|d| match d {
+                ast::DimTy::Expr(e) => Some(e.span),
+                _ => None,
+            });
+            declared.dims = spans.collect::<Option<_>>().unwrap_or_default();
+        }
+        declared
+    }
+}
+
+struct Version {
+    operand: usize,
+    value: Value,
+    updated: bool,
+}
+
+impl<'a> Elaborator<'a> {
+    fn new(
+        tree: &ast::File,
+        library: HashMap<&'static str, LibraryItem>,
+        sources: &'a SourceMap,
+        defines: &'a Defines,
+    ) -> Result<Self> {
+        let mut e = Elaborator {
+            items: HashMap::new(),
+            library,
+            models: vec![],
+            weights: vec![],
+            sources,
+            defines,
+            used: RefCell::default(),
+            float: Elem::F32,
+            consts: HashMap::new(),
+            graph: Graph::new("entry"),
+            versions: HashMap::new(),
+            declared: HashMap::new(),
+            sizes: HashMap::new(),
+            stored: vec![],
+            index: HashMap::new(),
+            stored_types: HashMap::new(),
+            frames: vec![],
+            calls: None,
+            depth: 0,
+        };
+        if let Some((_, name)) = defines.iter().find(|(n, _)| n == "float") {
+            e.used.borrow_mut().insert("float".into());
+            e.float = match name.parse::<Elem>() {
+                Ok(elem) if elem.is_float() => elem,
+                _ => {
+                    return e.fail(
+                        Code::STATIC_TYPE,
+                        Span::default(),
+                        format!("-D float={name}: expected f32, f64, f16 or bf16"),
+                    );
+                }
+            };
+        }
+        let mut own = HashMap::new();
+        for item in &tree.items {
+            if let Some((name, span)) = item_name(item) {
+                if let Some(first) = own.insert(name.clone(), span) {
+                    return Err(Box::new(
+                        Diagnostic::new(Code::DEFINED_TWICE, span, format!("`{name}` is defined twice"))
+                            .other(first, "first here"),
+                    ));
+                }
+                // Items of the file hide those of the library.
+                e.library.remove(name.as_str());
+            }
+        }
+        e.items(tree)?;
+        Ok(e)
+    }
+
+    /// The item called `name`, of the file or else of the library.
+    fn find_item(&mut self, name: &str) -> Result<Option<Item>> {
+        if let Some(found) = self.library.remove(name) {
+            let tree = parse::part(found.text, found.file, found.offset)?;
+            self.items(&tree)?;
+        }
+        Ok(self.items.get(name).map(|(item, _)| item.clone()))
+    }
+
+    fn items(&mut self, file: &ast::File) -> Result<()> {
+        for item in &file.items {
+            let entry = match &item.kind {
+                ItemKind::Const { value, .. } => Item::Const(Rc::new(value.clone())),
+                ItemKind::Fn(f) => Item::Fn(Rc::new(f.clone())),
+                ItemKind::Layer(m) => Item::Layer(Rc::new(m.clone())),
+                ItemKind::Model(m) => {
+                    self.models.push(m.name.text.clone());
+                    Item::Layer(Rc::new(m.clone()))
+                }
+                ItemKind::ModelAlias { name, value } => {
+                    self.models.push(name.text.clone());
+                    Item::Alias(Rc::new(value.clone()))
+                }
+                ItemKind::Weights(w) => {
+                    self.weights.push(w.clone());
+                    continue;
+                }
+                ItemKind::Kernel(k) => Item::Kernel(Rc::new(k.clone())),
+                ItemKind::Extern { .. } => Item::Other("provided by the training runtime"),
+                ItemKind::Type { ty, .. } => Item::Type(Rc::new(ty.clone())),
+                ItemKind::Train { .. } => continue,
+                ItemKind::Import { .. } => {
+                    let message = "imports of other files are not compiled yet";
+                    return Err(Box::new(Diagnostic::new(Code::NOT_YET, item.span, message)));
+                }
+            };
+            if let Some((name, span)) = item_name(item) {
+                self.capital(&name, span, &entry)?;
+                self.items.insert(name, (entry, span));
+            }
+        }
+        Ok(())
+    }
+
+    /// Layers, models, types and sizes start with a capital, all else does not.
+    fn capital(&self, name: &str, span: Span, item: &Item) -> Result<()> {
+        let (what, capital) = match item {
+            Item::Const(_) => ("a constant", false),
+            Item::Fn(_) => ("a function", false),
+            Item::Kernel(_) => ("a kernel", false),
+            Item::Layer(_) | Item::Alias(_) => ("a layer or model", true),
+            Item::Type(_) => ("a type", true),
+            Item::Other(_) => return Ok(()),
+        };
+        if name.starts_with(char::is_uppercase) == capital {
+            return Ok(());
+        }
+        let start = if capital { "a capital" } else { "a small letter" };
+        let error = Diagnostic::new(Code::SYNTAX, span, format!("`{name}` is {what}; its name starts with {start}"));
+        Err(Box::new(error.help("layers, models, types and sizes start with a capital, everything else does not")))
+    }
+
+    fn model(&mut self, chosen: Option<&str>, start: Span) -> Result<Model> {
+        let name = match chosen {
+            Some(name) if self.models.iter().any(|m| m == name) => name.to_string(),
+            Some(name) => {
+                let message = format!("no model `{name}`; this file has {}", list_of(&self.models));
+                return Err(Box::new(Diagnostic::new(Code::UNKNOWN_NAME, start, message)));
+            }
+            None => match self.models.first() {
+                Some(name) => name.clone(),
+                None => {
+                    let message = "this file has no model";
+                    return Err(Box::new(Diagnostic::new(Code::UNKNOWN_NAME, start, message)));
+                }
+            },
+        };
+        let span = self.items[&name].1;
+        let root = self.root(&name, span)?;
+        let functions: Vec<(String, Rc<Function>)> = match &root.module.form {
+            Form::Function(f) => vec![("forward".into(), Rc::new(f.clone()))],
+            Form::Members { members, .. } => members
+                .iter()
+                .filter_map(|m| match m {
+                    Member::Entry(f) => Some((f.name.text.clone(), Rc::new(f.clone()))),
+                    _ => None,
+                })
+                .collect(),
+        };
+        let mut entries = vec![];
+        for (entry, function) in functions {
+            entries.push(Entry { graph: self.entry(&root, &entry, &function)?, name: entry });
+        }
+        let unused = self.defines.iter().find(|(name, _)| !self.used.borrow().contains(name));
+        if let Some((define, _)) = unused {
+            let config = root.module.config.iter().flatten().map(|p| p.name.text.as_str());
+            let consts = self.items.iter().filter(|(_, (i, _))| matches!(i, Item::Const(_))).map(|(n, _)| n.as_str());
+            let known = config.chain(consts).chain(self.sizes.keys().map(String::as_str));
+            let hint = nearest(define, known).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+            let message = format!("-D {define}: {name} has no constant, configuration or size of this name{hint}");
+            return self.fail(Code::UNKNOWN_NAME, span, message);
+        }
+        let base = root.module.name.text.clone();
+        let own = self.weights.iter().filter(|w| w.model.text == base || w.model.text == name);
+        let rules = own.map(|w| Ok((w.name.text.clone(), Rules::new(w)?))).collect::<Result<_>>()?;
+        Ok(Model { name, entries, stored: std::mem::take(&mut self.stored), rules })
+    }
+
+    /// The root instance of a model, with configuration from `-D` where it names one.
+    fn root(&mut self, name: &str, span: Span) -> Result<Rc<Instance>> {
+        let (module, mut args) = match self.items[name].0.clone() {
+            Item::Layer(module) => (module, vec![]),
+            // `model Gpt2Medium = Gpt2(dim = 1024)`
+            Item::Alias(value) => match &value.kind {
+                ast::ExprKind::Call { callee, args } => match self.expr(callee, &Scope::global())? {
+                    Val::Layer(module) => (module, self.given(args, &Scope::global())?),
+                    other => {
+                        let message = format!("expected a model with its configuration, got {}", other.kind());
+                        return self.fail(Code::STATIC_TYPE, callee.span, message);
+                    }
+                },
+                _ => {
+                    return self.fail(
+                        Code::STATIC_TYPE,
+                        value.span,
+                        "expected a model with its configuration: Gpt2(dim = 1024)",
+                    );
+                }
+            },
+            _ => return self.fail(Code::UNKNOWN_NAME, span, format!("`{name}` is no model")),
+        };
+        for (i, param) in module.config.iter().flatten().enumerate() {
+            let Some(value) = self.define(&param.name.text, span)? else { continue };
+            let given = args.iter().enumerate().position(|(at, a)| match &a.name {
+                Some(name) => name.text == param.name.text,
+                None => at == i,
+            });
+            match given {
+                Some(at) => args[at].value = value,
+                None => args.push(Given { name: Some(param.name.clone()), value, span }),
+            }
+        }
+        match self.build(&module, args, span)? {
+            Val::Instance(root) => {
+                root.place.replace(Some(String::new()));
+                Ok(root)
+            }
+            _ => self.fail(Code::STATIC_TYPE, span, format!("`{name}` is no model")),
+        }
+    }
+
+    /// What `-D name=value` says.
+    fn define(&self, name: &str, span: Span) -> Result<Option<Val>> {
+        let Some((_, text)) = self.defines.iter().find(|(n, _)| n == name) else { return Ok(None) };
+        self.used.borrow_mut().insert(name.to_string());
+        if let Ok(n) = text.parse::<i64>() {
+            return Ok(Some(Val::Num(Dim::int(n))));
+        }
+        if let Ok(x) = text.parse::<f64>() {
+            return Ok(Some(Val::Float(x)));
+        }
+        match text.as_str() {
+            "true" | "false" => Ok(Some(Val::Bool(text == "true"))),
+            _ => self.fail(Code::STATIC_TYPE, span, format!("-D {name}={text}: expected a number, true or false")),
+        }
+    }
+
+    fn entry(&mut self, root: &Rc<Instance>, name: &str, function: &Function) -> Result<Graph> {
+        self.graph = Graph::new(name);
+        self.versions.clear();
+        self.declared.clear();
+        let scope = self.members(root)?;
+        self.frames.push(Frame::new(root.clone()));
+        let outputs = self.entry_body(function, &scope);
+        self.frames.pop();
+        let outputs = outputs?;
+        for (name, value) in outputs {
+            self.graph.set_output(name, value);
+        }
+        let mut updates: Vec<(usize, Value)> =
+            self.versions.values().filter(|v| v.updated).map(|v| (v.operand, v.value)).collect();
+        updates.sort();
+        self.graph.updates = updates;
+        self.graph.remove_dead();
+        Ok(std::mem::take(&mut self.graph))
+    }
+
+    fn entry_body(&mut self, function: &Function, parent: &Rc<Scope>) -> Result<Vec<(String, Value)>> {
+        let scope = Scope::inside(parent);
+        for param in &function.params {
+            let Some(ty) = param.ty.as_ref() else {
+                return self.fail(Code::MISSING_ARGUMENT, param.name.span, "an input of an entry has a type");
+            };
+            let value = match &ty.kind {
+                ast::TyKind::Tensor { elem, dims } => {
+                    let declared = Declared::new(&param.name.text, ty);
+                    let ty = self.entry_type(elem.as_ref(), dims, &scope)?;
+                    let name = param.outer.clone().unwrap_or_else(|| param.name.text.clone());
+                    let origin = self.origin(param.name.span);
+                    let value = self.graph.operand(name, graph::Storage::Input, ty, origin);
+                    self.declared.insert(value, declared);
+                    Val::Tensor(value)
+                }
+                _ => match &param.default {
+                    Some(default) => self.expr(default, &scope)?,
+                    None => {
+                        return self.fail(Code::STATIC_TYPE, ty.span, "inputs of an entry are tensors");
+                    }
+                },
+            };
+            scope.set(&param.name.text, value);
+        }
+        self.facts(&function.facts, &scope)?;
+        self.named_results(function)?;
+        let value = self.block(&function.body, &scope)?;
+        let value = match &function.result {
+            Some(ty) => self.check_result(value, ty, &scope, &function.name.text, function.body.value_span())?,
+            None => value,
+        };
+        self.outputs(value, function)
+    }
+
+    /// The type of an entry's input; capitals that are new become sizes the caller chooses.
+    fn entry_type(&mut self, elem: Option<&ast::Name>, dims: &[ast::DimTy], scope: &Rc<Scope>) -> Result<TensorType> {
+        let elem = self.element(elem, scope)?;
+        let mut out = vec![];
+        for dim in dims {
+            match dim {
+                ast::DimTy::Expr(e) => {
+                    if let ast::ExprKind::Name(name) = &e.kind
+                        && name.starts_with(char::is_uppercase)
+                        && scope.get(name).is_none()
+                    {
+                        let size = self.define(name, e.span)?.unwrap_or_else(|| Val::Num(Dim::var(name)));
+                        self.sizes.insert(name.clone(), e.span);
+                        scope.set(name, size);
+                    }
+                    out.push(self.dim(e, scope)?);
+                }
+                ast::DimTy::Hole(span) => return self.fail(Code::SHAPE, *span, "an input needs a name for each dim"),
+                ast::DimTy::Shape(name) => {
+                    return self.fail(
+                        Code::SHAPE,
+                        name.span,
+                        "an input has a fixed rank; `..` stands in functions and layers",
+                    );
+                }
+            }
+        }
+        Ok(TensorType::new(elem, out))
+    }
+
+    /// The results of an entry are its output names.
+    fn named_results(&self, function: &Function) -> Result<()> {
+        let Some(ast::Ty { kind: ast::TyKind::Tuple(fields), span, .. }) = &function.result else { return Ok(()) };
+        if fields.iter().all(|(name, _)| name.is_some()) {
+            return Ok(());
+        }
+        let letters = ["x", "y", "z"];
+        let named = fields.iter().enumerate().map(|(i, (name, ty))| {
+            let name = name.clone().unwrap_or_else(|| letters.get(i).map_or(format!("x{i}"), |l| l.to_string()));
+            format!("{name}: {}", self.sources.snippet(ty.span))
+        });
+        let named: Vec<String> = named.collect();
+        let message = format!("{} returns several values; name them: -> ({})", function.name.text, named.join(", "));
+        self.fail(Code::UNNAMED_RESULTS, *span, message)
+    }
+
+    fn outputs(&mut self, value: Val, function: &Function) -> Result<Vec<(String, Value)>> {
+        let span = function.body.value_span();
+        let Val::Tuple(fields) = &value else {
+            let tensor = self.tensor(&value, None, span)?;
+            let name = match function.result.as_ref().map(|t| &t.kind) {
+                Some(ast::TyKind::Tuple(fields)) => fields.first().and_then(|(n, _)| n.clone()),
+                _ => None,
+            };
+            return Ok(vec![(name.unwrap_or_else(|| "output".into()), tensor)]);
+        };
+        let output = |(name, v): &(Option<String>, Val)| match name {
+            Some(name) => Ok((name.clone(), self.tensor(v, None, span)?)),
+            None => {
+                let message = format!("{} returns several values; name them: (x = a, y = b)", function.name.text);
+                self.fail(Code::UNNAMED_RESULTS, span, message)
+            }
+        };
+        fields.iter().map(output).collect()
+    }
+
+    fn origin(&self, span: Span) -> Origin {
+        Origin { span, calls: self.calls.clone() }
+    }
+
+    fn fail<T>(&self, code: Code, span: Span, message: impl Into<String>) -> Result<T> {
+        Err(Box::new(Diagnostic::new(code, span, message)))
+    }
+
+    /// The element type that a type without one means.
+    fn float(&self) -> Elem {
+        self.float
+    }
+}
+
+fn item_name(item: &ast::Item) -> Option<(String, Span)> {
+    let name = match &item.kind {
+        ItemKind::Const { name, .. } | ItemKind::Type { name, .. } | ItemKind::ModelAlias { name, .. } => name,
+        ItemKind::Fn(f) => &f.name,
+        ItemKind::Layer(m) | ItemKind::Model(m) => &m.name,
+        ItemKind::Kernel(k) => &k.name,
+        ItemKind::Extern { name } | ItemKind::Train { name } => name,
+        ItemKind::Import { .. } | ItemKind::Weights(_) => return None,
+    };
+    Some((name.text.clone(), name.span))
+}
+
+pub(crate) fn list_of(names: &[String]) -> String {
+    match names {
+        [] => "none".into(),
+        names => names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// The name among `names` that is nearest to `wrong`, if one is near.
+pub(crate) fn nearest<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let near = names.map(|n| (distance(wrong, n), n)).min();
+    near.filter(|(d, _)| *d <= 1 + wrong.len() / 4).map(|(_, n)| n)
+}
+
+/// Edits, swaps of neighbours included, that turn one word into the other.
+pub(crate) fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replace = rows[i - 1][j - 1] + (a[i - 1] != b[j - 1]) as usize;
+            let mut best = replace.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}

@@ -1,0 +1,198 @@
+//! Statements.
+
+use super::shape::{Place, What};
+use super::{Elaborator, Result, Scope, Val};
+use crate::ast::{Bind, Block, Else, Expr, ExprKind, Pattern, Stmt, StmtKind};
+use diag::{Code, Diagnostic, Span};
+use graph::Fact;
+use std::rc::Rc;
+
+impl Elaborator<'_> {
+    /// Runs a block; its value is that of the last statement, if that is an expression.
+    pub(super) fn block(&mut self, block: &Block, scope: &Rc<Scope>) -> Result<Val> {
+        let mut value = Val::None;
+        for stmt in &block.stmts {
+            value = self.stmt(stmt, scope)?;
+        }
+        Ok(value)
+    }
+
+    fn stmt(&mut self, stmt: &Stmt, scope: &Rc<Scope>) -> Result<Val> {
+        match &stmt.kind {
+            StmtKind::Storage(s) => self.storage(s, scope)?,
+            StmtKind::Bind(b) => self.bind(b, scope)?,
+            StmtKind::Expr(e) => return self.expr(e, scope),
+            StmtKind::For { pattern, over, body } => {
+                let items = self.items_of(over, scope)?;
+                let depth = self.frames.last().map_or(0, |f| f.loops.len());
+                if let (Some(frame), Pattern::Name(name)) = (self.frames.last_mut(), pattern) {
+                    frame.loops.push((name.clone(), items.len()));
+                }
+                for item in items {
+                    self.match_pattern(pattern, item, scope)?;
+                    self.block(body, scope)?;
+                }
+                if let Some(frame) = self.frames.last_mut() {
+                    frame.loops.truncate(depth);
+                }
+            }
+            StmtKind::Update { target, value } => self.update(target, value, scope)?,
+        }
+        Ok(Val::None)
+    }
+
+    pub(super) fn bind(&mut self, b: &Bind, scope: &Rc<Scope>) -> Result<()> {
+        let mut value = self.expr(&b.value, scope)?;
+        if let Some(op) = b.op {
+            let Pattern::Name(name) = &b.pattern else {
+                return self.fail(Code::SYNTAX, pattern_span(&b.pattern), "`+=` and its like take one name");
+            };
+            let old = self.name(&name.text, name.span, scope)?;
+            value = match (old, value) {
+                (Val::List(a), Val::List(b)) => Val::list(a.iter().chain(b.iter()).cloned()),
+                (old, value) => {
+                    let old = if let Val::Stored(full) = old { Val::Tensor(self.read(&full)) } else { old };
+                    self.binary(op, (old, name.span), (value, b.value.span), name.span.to(b.value.span))?
+                }
+            };
+        }
+        if let Some(ty) = &b.ty {
+            let name = self.quote(pattern_span(&b.pattern));
+            let place = Place { what: What::Name(&name), ty, span: b.value.span };
+            self.match_type(&value, ty, &place, scope)?;
+        }
+        self.match_pattern(&b.pattern, value, scope)
+    }
+
+    pub(super) fn match_pattern(&mut self, pattern: &Pattern, value: Val, scope: &Rc<Scope>) -> Result<()> {
+        match pattern {
+            Pattern::Name(name) if name.text == "_" => Ok(()),
+            Pattern::Name(name) => {
+                let value = self.settle_value(value, &name.text);
+                scope.set(&name.text, value);
+                Ok(())
+            }
+            Pattern::Tuple(parts, span) => {
+                let items: Vec<Val> = match &value {
+                    Val::List(items) => items.to_vec(),
+                    Val::Tuple(fields) => fields.iter().map(|(_, v)| v.clone()).collect(),
+                    other => {
+                        return self.fail(
+                            Code::STATIC_TYPE,
+                            *span,
+                            format!("expected {} values, got {}", parts.len(), other.kind()),
+                        );
+                    }
+                };
+                if items.len() != parts.len() {
+                    return self.fail(
+                        Code::STATIC_TYPE,
+                        *span,
+                        format!("expected {} values, got {}", parts.len(), items.len()),
+                    );
+                }
+                parts.iter().zip(items).try_for_each(|(p, v)| self.match_pattern(p, v, scope))
+            }
+        }
+    }
+
+    fn update(&mut self, target: &Expr, value: &Expr, scope: &Rc<Scope>) -> Result<()> {
+        let ExprKind::Name(name) = &target.kind else {
+            return self.fail(Code::NOT_YET, target.span, "updates of a part of a tensor are not compiled yet");
+        };
+        let Val::Stored(full) = self.name(name, target.span, scope)? else {
+            return self.fail(
+                Code::STATIC_TYPE,
+                target.span,
+                format!("`:=` updates `state` and `cache`; `{name}` is neither"),
+            );
+        };
+        let new = self.expr(value, scope)?;
+        let stored = &self.stored[self.index[&*full]];
+        if stored.storage == graph::Storage::Param {
+            let message = format!("`{name}` is a parameter; only `state` and `cache` are updated while running");
+            return self.fail(Code::STATIC_TYPE, target.span, message);
+        }
+        let old = self.read(&full);
+        let elem = self.graph.ty(old).elem;
+        let new = self.tensor(&new, Some(elem), value.span)?;
+        if self.graph.ty(new) != self.graph.ty(old) {
+            let (old, new) = (self.graph.ty(old).clone(), self.graph.ty(new).clone());
+            return self.fail(Code::SHAPE, value.span, format!("`{name}` is {old}; it cannot become {new}"));
+        }
+        if let Some(version) = self.versions.get_mut(&*full) {
+            version.value = new;
+            version.updated = true;
+        }
+        Ok(())
+    }
+
+    /// The items of a list or range.
+    pub(super) fn items_of(&mut self, over: &Expr, scope: &Rc<Scope>) -> Result<Vec<Val>> {
+        match self.expr(over, scope)? {
+            Val::List(items) => Ok(items.to_vec()),
+            other => {
+                self.fail(Code::STATIC_TYPE, over.span, format!("expected a list or a range, got {}", other.kind()))
+            }
+        }
+    }
+
+    pub(super) fn if_(
+        &mut self,
+        condition: &Expr,
+        then: &Block,
+        otherwise: Option<&Else>,
+        scope: &Rc<Scope>,
+    ) -> Result<Val> {
+        if self.condition(condition, scope)? {
+            return self.block(then, scope);
+        }
+        match otherwise {
+            None => Ok(Val::None),
+            Some(Else::If(e)) => self.expr(e, scope),
+            Some(Else::Block(b)) => self.block(b, scope),
+        }
+    }
+
+    fn condition(&mut self, condition: &Expr, scope: &Rc<Scope>) -> Result<bool> {
+        let value = self.expr(condition, scope)?;
+        let text = self.quote(condition.span);
+        match value {
+            Val::Bool(b) => Ok(b),
+            Val::Fact(fact) => {
+                let (a, b) = match &*fact {
+                    Fact::Eq(a, b) | Fact::Le(a, b) | Fact::Divides { divisor: a, of: b } => (a, b),
+                };
+                let mut names: Vec<String> = a.vars().iter().chain(&b.vars()).map(|n| n.to_string()).collect();
+                names.sort();
+                names.dedup();
+                let is = if names.len() == 1 { "is" } else { "are" };
+                let message = format!(
+                    "`if {text}` must be decided when compiling, but {} {is} chosen by the caller",
+                    names.join(" and ")
+                );
+                let fix = names.first().map_or(String::new(), |n| format!(", or fix it with -D {n}=1"));
+                let error = Diagnostic::new(Code::RUN_TIME_CONDITION, condition.span, message);
+                let error = self.with_sizes(error, &[a, b]);
+                Err(Box::new(error.help(format!("use where(…) on tensors, write a second entry{fix}"))))
+            }
+            Val::Tensor(_) => {
+                let message = format!("`if {text}` must be decided when compiling, but it is a tensor");
+                let error = Diagnostic::new(Code::RUN_TIME_CONDITION, condition.span, message);
+                Err(Box::new(error.help("use where(condition, a, b)")))
+            }
+            other => self.fail(
+                Code::STATIC_TYPE,
+                condition.span,
+                format!("a condition is true or false, not {}", other.kind()),
+            ),
+        }
+    }
+}
+
+fn pattern_span(pattern: &Pattern) -> Span {
+    match pattern {
+        Pattern::Name(n) => n.span,
+        Pattern::Tuple(_, span) => *span,
+    }
+}

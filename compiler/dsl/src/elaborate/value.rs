@@ -1,0 +1,130 @@
+//! Static values and the scopes that name them.
+
+use super::instance::Instance;
+use crate::ast::{Block, Function, Kernel, Module, Name};
+use graph::ops::OpInfo;
+use graph::{Dim, Elem, Fact, Value};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+#[derive(Clone)]
+pub(crate) enum Val {
+    /// An exact number, or a size that only the caller knows.
+    Num(Dim),
+    Float(f64),
+    /// A number computed from the caller's sizes while running: a node of type `f64[]` that adapts as literals do.
+    Scalar(Value),
+    Bool(bool),
+    /// A condition that only the caller's sizes decide.
+    Fact(Rc<Fact>),
+    Str(Rc<str>),
+    None,
+    List(Rc<Vec<Val>>),
+    Tuple(Rc<Vec<(Option<String>, Val)>>),
+    Elem(Elem),
+    Tensor(Value),
+    /// A stored tensor, by full name: reads see its latest version.
+    Stored(Rc<str>),
+    Fn(Rc<Function>, Rc<Scope>),
+    Lambda(Rc<(Vec<Name>, Block)>, Rc<Scope>),
+    Kernel(Rc<Kernel>),
+    Layer(Rc<Module>),
+    Instance(Rc<Instance>),
+    Builtin(&'static str),
+    Primitive(&'static OpInfo),
+}
+
+impl Val {
+    pub fn int(n: i64) -> Val {
+        Val::Num(Dim::int(n))
+    }
+
+    pub fn list(items: impl IntoIterator<Item = Val>) -> Val {
+        Val::List(Rc::new(items.into_iter().collect()))
+    }
+
+    /// For messages: what kind of value this is.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Val::Num(d) if d.as_int().is_some() => "an integer",
+            Val::Num(d) if d.as_rational().is_some() => "a fraction",
+            Val::Num(_) => "a size",
+            Val::Float(_) => "a number",
+            Val::Scalar(_) => "a number that depends on the caller's sizes",
+            Val::Bool(_) => "a boolean",
+            Val::Fact(_) => "a condition on the caller's sizes",
+            Val::Str(_) => "a string",
+            Val::None => "none",
+            Val::List(_) => "a list",
+            Val::Tuple(_) => "a tuple",
+            Val::Elem(_) => "an element type",
+            Val::Tensor(_) | Val::Stored(_) => "a tensor",
+            Val::Fn(..) | Val::Lambda(..) | Val::Kernel(_) | Val::Builtin(_) | Val::Primitive(_) => "a function",
+            Val::Layer(_) => "a layer that is not built",
+            Val::Instance(_) => "a layer",
+        }
+    }
+
+    pub fn is_tensor(&self) -> bool {
+        matches!(self, Val::Tensor(_))
+    }
+
+    pub fn is_callable(&self) -> bool {
+        use Val::*;
+        matches!(self, Fn(..) | Lambda(..) | Builtin(_) | Primitive(_) | Kernel(_) | Instance(_))
+    }
+
+    /// Exact and approximate numbers, known now or when running.
+    pub fn is_number(&self) -> bool {
+        matches!(self, Val::Num(_) | Val::Float(_) | Val::Scalar(_))
+    }
+
+    /// The value of a number that is known now.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Val::Float(x) => Some(*x),
+            Val::Num(d) => d.as_rational().map(|r| *r.numer() as f64 / *r.denom() as f64),
+            _ => None,
+        }
+    }
+
+    pub fn as_int(&self) -> Option<i64> {
+        match self {
+            Val::Num(d) => d.as_int(),
+            _ => None,
+        }
+    }
+}
+
+/// Names of one function, layer or lambda; blocks of `if` and `for` share it.
+#[derive(Default)]
+pub(crate) struct Scope {
+    vars: RefCell<HashMap<String, Val>>,
+    parent: Option<Rc<Scope>>,
+}
+
+impl Scope {
+    /// Above it are only items.
+    pub fn global() -> Rc<Scope> {
+        Rc::new(Scope::default())
+    }
+
+    pub fn inside(parent: &Rc<Scope>) -> Rc<Scope> {
+        Rc::new(Scope { vars: RefCell::default(), parent: Some(parent.clone()) })
+    }
+
+    pub fn get(&self, name: &str) -> Option<Val> {
+        self.vars.borrow().get(name).cloned().or_else(|| self.parent.as_ref()?.get(name))
+    }
+
+    pub fn set(&self, name: &str, value: Val) {
+        self.vars.borrow_mut().insert(name.to_string(), value);
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.vars.borrow().keys().cloned().collect();
+        names.extend(self.parent.iter().flat_map(|p| p.names()));
+        names
+    }
+}

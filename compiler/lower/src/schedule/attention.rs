@@ -1,0 +1,78 @@
+//! Scores, softmax and the product with values over one tile of rows: scores never leave the cache.
+
+use super::contraction::{reduction_loops, roles, row_split, transposed_copy};
+use super::rows::leaves;
+use super::{Shape, StageShape, Target, ceil_div, local};
+use kernel::{Extent, Role, VarId};
+
+pub fn text(shape: &Shape, target: &Target) -> Option<String> {
+    let (first, middle) = shape.stages.split_first()?;
+    let (last, middle) = middle.split_last()?;
+    let (scores, product) = (roles(first)?, roles(last)?);
+    let [row] = scores.rows[..] else { return None };
+    let column = *scores.columns.last()?;
+    let along =
+        product.vector.contiguous(*product.columns.last()?).then(|| *product.columns.last().expect("not empty"))?;
+    let fits = scores.columns.len() == 1 && product.columns.len() == 1 && last.reduced == [column];
+    if !fits || product.rows != [row] || product.batch != scores.batch {
+        return None;
+    }
+    let batch: Vec<String> = scores.batch.iter().map(|v| shape.name(*v).to_string()).collect();
+    let (i, j, e) = (shape.name(row), shape.name(column), shape.name(along));
+    let lanes = target.lanes;
+    let height = (target.registers - 4) / 2;
+
+    let mut text = String::new();
+    let plain = scores.vector.plain();
+    let copy = match (scores.vector.contiguous(column), plain) {
+        (true, _) => String::new(),
+        (false, Some(plain)) => transposed_copy(shape, &scores, column, &plain, &mut text, target)? + ", ",
+        (false, None) => return None,
+    };
+    // The same splits of rows serve every stage; those of columns differ between products and rows.
+    text += &row_split(shape, row, height);
+    text += &wide(shape, column, target);
+    text += &format!("split {j}t {lanes} {j}v {j}l; ");
+    let across = ceil_div(shape.guess(along), lanes);
+    let vectors_across = if across % 2 == 0 { 2 } else { 1 };
+    text += &format!("split {e} {} {e}o {e}t; split {e}t {lanes} {e}v {e}l; ", vectors_across * lanes);
+    let (depth, splits) = reduction_loops(shape, first, 4);
+    text += &splits;
+    text += &match shape.extent(column) {
+        Extent::Const(_) => format!("split {j} 4 {j}s {j}u; "),
+        Extent::Size(_) => format!("split {j} chain 4+1 {j}s {j}u; "),
+    };
+
+    let tile: Vec<String> = batch.iter().cloned().chain([format!("{i}o")]).collect();
+    for stage in [first].into_iter().chain(middle).filter(|s| s.role == Role::Temp) {
+        // Values of a row are read by the last product too, so they live as long as the tile.
+        text += &local(stage, &tile);
+    }
+    let row_loops = |s: &StageShape| {
+        let mark = if s.reduced.is_empty() { "*" } else { "+" };
+        match s.free.contains(&column) || s.reduced.contains(&column) {
+            true => format!("{j}o {j}v{mark} {j}l@"),
+            false => String::new(),
+        }
+    };
+    let body = format!(
+        "{}: {j}o {depth} {i}i* {j}v* {j}l@, {i}i {{ {} }}, {}: {e}o {j}s {j}u* {i}i* {e}v* {e}l@",
+        first.name,
+        leaves(middle, &row_loops),
+        last.name
+    );
+    let inside = format!("{copy}{i}o {{ {body} }}");
+    if batch.is_empty() {
+        return Some(format!("{text}nest {inside}"));
+    }
+    let shared = super::outer_loops(shape, &scores.batch);
+    Some(format!("{text}nest {shared} {{ {inside} }}"))
+}
+
+fn wide(shape: &Shape, column: VarId, target: &Target) -> String {
+    let j = shape.name(column);
+    match shape.extent(column) {
+        Extent::Const(_) => format!("split {j} {} {j}o {j}t; ", 2 * target.lanes),
+        Extent::Size(_) => format!("split {j} chain {}+{}+mask {j}o {j}t; ", 2 * target.lanes, target.lanes),
+    }
+}

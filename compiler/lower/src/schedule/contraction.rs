@@ -1,0 +1,210 @@
+//! Products and convolutions: a tile of rows by vectors of columns held in registers while the reduction runs.
+
+use super::shape::Access;
+use super::{Shape, StageShape, Target, ceil_div, local};
+use kernel::{Extent, Role, VarId};
+
+/// Axes of a product by the sides that move along them.
+pub struct Roles {
+    /// In both sides.
+    pub batch: Vec<VarId>,
+    /// In the broadcast side only.
+    pub rows: Vec<VarId>,
+    /// In the vector side only; the last is the one of contiguous stores.
+    pub columns: Vec<VarId>,
+    /// The load that vectors come from.
+    pub vector: Access,
+}
+
+pub fn roles(stage: &StageShape) -> Option<Roles> {
+    let (a, b) = stage.reduction.as_ref()?.product.as_ref()?;
+    let ([a], [b]) = (&a[..], &b[..]) else { return None };
+    let along = stage.contiguous?;
+    let (scalar, vector) = match (a.uses(along), b.uses(along)) {
+        (false, true) => (a, b),
+        (true, false) => (b, a),
+        _ => return None,
+    };
+    let pick = |in_scalar: bool, in_vector: bool| -> Vec<VarId> {
+        let fits = |v: &VarId| scalar.uses(*v) == in_scalar && vector.uses(*v) == in_vector;
+        stage.free.iter().copied().filter(fits).collect()
+    };
+    let (batch, rows) = (pick(true, true), pick(true, false));
+    let mut columns: Vec<VarId> = pick(false, true).into_iter().filter(|v| *v != along).collect();
+    columns.push(along);
+    Some(Roles { batch, rows, columns, vector: vector.clone() })
+}
+
+/// Vectors across and rows of a tile that fits the registers: accumulators, the vectors of one step, one to spare.
+fn tile(columns: i64, rows: i64, target: &Target) -> (i64, i64) {
+    let across = ceil_div(columns, target.lanes);
+    let rows_of = |v: i64| ((target.registers - 2 - v) / v).max(1);
+    // Loads for each multiply-add, and columns computed for nothing: both cost time.
+    let cost = |v: &i64| {
+        let m = rows_of(*v).min(rows);
+        let loads = (m + v) as f64 / (m * v) as f64;
+        let waste = ((across + v - 1) / v * v) as f64 / across as f64;
+        let stall = 4.0 / (m * v).min(4) as f64;
+        (waste * stall * (1.0 + 0.2 * loads) * 1000.0) as i64
+    };
+    let vectors = (1..=4).min_by_key(cost).unwrap_or(2);
+    (vectors, rows_of(vectors))
+}
+
+pub fn text(shape: &Shape, target: &Target) -> Option<String> {
+    let main = shape.stages.iter().position(|s| s.reduction.is_some())?;
+    let stage = &shape.stages[main];
+    let Some(roles) = roles(stage) else { return super::rows::text(shape, target) };
+    let rest_follow = shape
+        .stages
+        .iter()
+        .enumerate()
+        .all(|(i, s)| i == main || i > main && s.reduced.is_empty() && s.free == stage.free);
+    if !rest_follow {
+        return None;
+    }
+    let (row, other_rows) = match roles.rows.split_last() {
+        Some((row, rest)) => (Some(*row), rest.to_vec()),
+        None => (None, vec![]),
+    };
+    let along = *roles.columns.last()?;
+    let other_columns = &roles.columns[..roles.columns.len() - 1];
+    let (vectors, height) = tile(shape.guess(along), row.map_or(1, |r| shape.guess(r)), target);
+    let width = vectors * target.lanes;
+
+    let mut text = String::new();
+    let mut pack = String::new();
+    let j = shape.name(along);
+    let outer: Vec<VarId> = roles.batch.iter().chain(&other_rows).chain(other_columns).copied().collect();
+    if shape.buffer(&roles.vector).role == Role::Const {
+        text += &packed(shape, &roles.vector, along, width).unwrap_or_default();
+    } else if !roles.vector.contiguous(along) {
+        let plain = roles.vector.plain()?;
+        pack = transposed_copy(shape, &roles, along, &plain, &mut text, target)?;
+    }
+    let columns = match shape.extent(along) {
+        Extent::Const(_) => format!("split {j} {width} {j}o {j}t; "),
+        Extent::Size(_) if vectors > 1 => format!("split {j} chain {width}+{}+mask {j}o {j}t; ", target.lanes),
+        Extent::Size(_) => format!("split {j} chain {width}+mask {j}o {j}t; "),
+    };
+    text += &format!("{columns}split {j}t {} {j}v {j}l; ", target.lanes);
+    let mut tile_loops = String::new();
+    if let Some(row) = row {
+        text += &row_split(shape, row, height);
+        tile_loops += &format!("{}i* ", shape.name(row));
+    }
+    tile_loops += &format!("{j}v* {j}l@");
+    let (reduction, splits) = reduction_loops(shape, stage, 4);
+    text += &splits;
+
+    let mut loops: Vec<(String, i64)> = outer.iter().map(|v| (shape.name(*v).to_string(), shape.guess(*v))).collect();
+    let tiles = ceil_div(shape.guess(along), width);
+    loops.push((format!("{j}o"), tiles));
+    if let Some(row) = row {
+        loops.push((format!("{}o", shape.name(row)), ceil_div(shape.guess(row), height)));
+    }
+    let names: Vec<String> = loops.iter().map(|(n, _)| n.clone()).collect();
+    let mut body = vec![format!("{}: {reduction} {tile_loops}", stage.name)];
+    if stage.role == Role::Temp {
+        text += &local(stage, &names);
+    }
+    let serial_rows = row.map_or(String::new(), |r| format!("{}i ", shape.name(r)));
+    body.extend(shape.stages[main + 1..].iter().map(|s| format!("{}: {serial_rows}{j}v* {j}l@", s.name)));
+    let body = body.join(", ");
+    if pack.is_empty() {
+        return Some(format!("{text}nest {} {{ {body} }}", marked(&loops)));
+    }
+    let (before, after) = loops.split_at(roles.batch.len());
+    let after: Vec<String> = after.iter().map(|(n, _)| n.clone()).collect();
+    let inside = format!("{pack}, {} {{ {body} }}", after.join(" "));
+    Some(match before.is_empty() {
+        true => format!("{text}nest {inside}"),
+        false => format!("{text}nest {} {{ {inside} }}", marked(before)),
+    })
+}
+
+/// Loops outermost first; the first that has work for several threads is shared by them, else the largest.
+fn marked(loops: &[(String, i64)]) -> String {
+    let enough = loops.iter().position(|(_, n)| *n >= 4);
+    let largest = loops.iter().enumerate().max_by_key(|(_, (_, n))| *n).map(|(i, _)| i);
+    let shared = enough.or(largest.filter(|i| loops[*i].1 > 1));
+    let mark = |i: usize| if shared == Some(i) { "|" } else { "" };
+    loops.iter().enumerate().map(|(i, (n, _))| format!("{n}{}", mark(i))).collect::<Vec<_>>().join(" ")
+}
+
+/// Rows in tiles of nearly equal height, or of every height down to one where the count is known only when running.
+pub fn row_split(shape: &Shape, row: VarId, height: i64) -> String {
+    let i = shape.name(row);
+    match shape.extent(row) {
+        Extent::Const(_) => format!("split {i} even {height} {i}o {i}i; "),
+        Extent::Size(_) => {
+            let heights = [8, 4, 2, 1].into_iter().filter(|h| *h < height).map(|h| format!("+{h}"));
+            format!("split {i} chain {height}{} {i}o {i}i; ", heights.collect::<String>())
+        }
+    }
+}
+
+/// Loops over the reduction: the last axis unrolled `unroll` times, short axes (taps of a window) written out.
+pub fn reduction_loops(shape: &Shape, stage: &StageShape, unroll: i64) -> (String, String) {
+    let mut loops = vec![];
+    let mut splits = String::new();
+    for (n, axis) in stage.reduced.iter().enumerate() {
+        let k = shape.name(*axis);
+        let last = n + 1 == stage.reduced.len();
+        match shape.extent(*axis) {
+            Extent::Const(n) if n <= 3 && last && stage.reduced.len() > 1 => loops.push(format!("{k}!")),
+            Extent::Const(n) if last && n >= unroll && stage.reduced.len() == 1 => {
+                splits += &format!("split {k} {unroll} {k}o {k}i; ");
+                loops.push(format!("{k}o {k}i*"));
+            }
+            Extent::Size(_) if last => {
+                splits += &format!("split {k} chain {unroll}+1 {k}o {k}i; ");
+                loops.push(format!("{k}o {k}i*"));
+            }
+            _ => loops.push(k.to_string()),
+        }
+    }
+    (loops.join(" "), splits)
+}
+
+/// Weights in panels of `width` columns, each panel in the order of the reduction.
+fn packed(shape: &Shape, access: &Access, along: VarId, width: i64) -> Option<String> {
+    let plain = access.plain()?;
+    let at = plain.iter().position(|v| *v == Some(along))?;
+    let rest: Vec<String> = (0..plain.len()).filter(|d| *d != at).map(|d| d.to_string()).collect();
+    Some(format!("layout {} {at}/{width} {} {at}%{width}; ", shape.buffer(access).name, rest.join(" ")))
+}
+
+/// A copy of the vector side with columns last, private to an iteration of the batch loops; gives its nest.
+pub fn transposed_copy(
+    shape: &Shape,
+    roles: &Roles,
+    along: VarId,
+    plain: &[Option<VarId>],
+    text: &mut String,
+    target: &Target,
+) -> Option<String> {
+    let name = &shape.buffer(&roles.vector).name;
+    let at = plain.iter().position(|v| *v == Some(along))?;
+    let order: Vec<usize> = (0..plain.len()).filter(|d| *d != at).chain([at]).collect();
+    let dims: Vec<String> = order.iter().map(|d| d.to_string()).collect();
+    let batch: Vec<&str> = roles.batch.iter().map(|v| shape.name(*v)).collect();
+    *text += &format!("stage {name} as {name}p; layout {name}p {}", dims.join(" "));
+    if !batch.is_empty() {
+        *text += &format!(" local {}", batch.join(" "));
+    }
+    *text += "; ";
+    let j = shape.name(along);
+    let policy = match shape.extent(along) {
+        Extent::Const(_) => target.lanes.to_string(),
+        Extent::Size(_) => format!("chain {}+mask", target.lanes),
+    };
+    *text += &format!("split {j} {policy} {j}p {j}q; ");
+    let others: Vec<&str> = order
+        .iter()
+        .filter_map(|d| plain[*d])
+        .filter(|v| *v != along && !roles.batch.contains(v))
+        .map(|v| shape.name(v))
+        .collect();
+    Some(format!("{name}p: {} {j}p {j}q@", others.join(" ")))
+}

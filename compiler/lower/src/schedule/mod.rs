@@ -1,0 +1,85 @@
+//! Chooses schedules: from the shape of a kernel's loops and what the target offers to a schedule's text.
+//!
+//! Nothing here changes what is computed; a schedule that does not apply is an error of the chooser and found at once.
+
+mod attention;
+mod contraction;
+mod pointwise;
+mod rows;
+mod shape;
+
+use graph::GroupKind;
+use kernel::{Kernel, Schedule, ScheduleError};
+use shape::{Shape, StageShape};
+
+/// What a schedule needs to know of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Elements of 32 bits in a vector.
+    pub lanes: i64,
+    /// Vector registers.
+    pub registers: i64,
+}
+
+/// Extents that are known only when running are guessed as this, or their maximum if that is smaller.
+const GUESS: i64 = 128;
+
+/// The schedule of a kernel.
+pub fn choose(kernel: &Kernel, kind: GroupKind, target: &Target) -> Result<Schedule, ScheduleError> {
+    let shape = Shape::of(kernel);
+    let text = match kind {
+        GroupKind::Attention => attention::text(&shape, target),
+        GroupKind::Contraction => contraction::text(&shape, target),
+        GroupKind::Row => rows::text(&shape, target),
+        GroupKind::Pointwise => pointwise::text(&shape, target),
+    };
+    text.unwrap_or_else(|| plain(&shape)).parse()
+}
+
+/// One loop for each axis, nothing shared: right for every kernel whose temporaries have bounds.
+pub fn plain(shape: &Shape) -> String {
+    let nests = shape.stages.iter().map(|s| {
+        let axes: Vec<&str> = s.free.iter().chain(&s.reduced).map(|v| shape.name(*v)).collect();
+        format!("{}: {}", s.name, axes.join(" "))
+    });
+    format!("nest {}", nests.collect::<Vec<_>>().join(", "))
+}
+
+/// Splits of one axis into vectors: loops over blocks of `unroll` vectors, vectors, lanes. The names are derived from
+/// the axis.
+fn vectors(shape: &Shape, axis: kernel::VarId, unroll: i64, target: &Target) -> String {
+    let (name, lanes) = (shape.name(axis), target.lanes);
+    let block = lanes * unroll;
+    let policy = match shape.extent(axis) {
+        kernel::Extent::Const(_) => block.to_string(),
+        kernel::Extent::Size(_) if unroll > 1 => format!("chain {block}+{lanes}+mask"),
+        kernel::Extent::Size(_) => format!("chain {block}+mask"),
+    };
+    format!("split {name} {policy} {name}o {name}t; split {name}t {lanes} {name}v {name}l; ")
+}
+
+/// How many vectors to take together of an axis: four, or fewer where that leaves less of the last block unused.
+fn unroll_of(shape: &Shape, axis: kernel::VarId, target: &Target) -> i64 {
+    match shape.extent(axis) {
+        kernel::Extent::Const(n) => ceil_div(n, target.lanes).clamp(1, 4),
+        kernel::Extent::Size(_) => 4,
+    }
+}
+
+/// Loops over `axes`, outermost first; the largest of them, by guess, is shared by threads.
+fn outer_loops(shape: &Shape, axes: &[kernel::VarId]) -> String {
+    let largest = axes.iter().rev().max_by_key(|a| shape.guess(**a)).copied();
+    let mark = |a: &kernel::VarId| if Some(*a) == largest && shape.guess(*a) > 1 { "|" } else { "" };
+    axes.iter().map(|a| format!("{}{}", shape.name(*a), mark(a))).collect::<Vec<_>>().join(" ")
+}
+
+/// `layout B 0 1 2 local …` for a temporary that is private to iterations of some variables.
+fn local(stage: &StageShape, vars: &[String]) -> String {
+    let dims: Vec<String> = (0..stage.rank).map(|d| d.to_string()).collect();
+    format!("layout {} {} local {}; ", stage.name, dims.join(" "), vars.join(" "))
+}
+
+/// `ceil(a / b)` for b positive.
+fn ceil_div(a: i64, b: i64) -> i64 {
+    (a + b - 1).div_euclid(b)
+}

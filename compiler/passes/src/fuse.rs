@@ -1,0 +1,456 @@
+//! Forms groups: nodes that become one kernel.
+//!
+//! Nodes join the group of an operand as they come, operands first: pointwise nodes join whatever has their elements,
+//! reductions join the rows they reduce. A group never needs its own results from outside, so groups can be ordered.
+//! Then pointwise groups move into their only user, product, row and product become attention, and what must lie in
+//! memory is found. Views join nobody: each group that looks through one computes it for itself.
+
+use crate::Cx;
+use graph::{Class, Dim, Graph, Group, GroupKind, Op, OpError, Value, ops, space};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+pub fn run(graph: &mut Graph, _: &mut Cx) -> Result<(), OpError> {
+    separate_outputs(graph)?;
+    let mut fuse = Fuse { graph, order: graph.order(), groups: vec![], of: HashMap::new() };
+    fuse.form();
+    fuse.absorb_producers();
+    fuse.attention();
+    graph.groups = fuse.finish();
+    Ok(())
+}
+
+/// Each output has memory of its own: one that is given, or is another output too, becomes a copy.
+fn separate_outputs(graph: &mut Graph) -> Result<(), OpError> {
+    let mut owners = BTreeSet::new();
+    for i in 0..graph.outputs.len() {
+        let value = graph.outputs[i].1;
+        let owner = graph.owner(value);
+        if graph.is_given(owner) || !owners.insert(owner) {
+            let origin = graph.node(value).origin.clone();
+            graph.outputs[i].1 = graph.push(ops::StopGradient {}, &[value], &origin)?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Forming {
+    kind: GroupKind,
+    nodes: BTreeSet<Value>,
+    /// Dims of the elements, those of size 1 left out.
+    full: Vec<Dim>,
+    /// For rows: what is left of `full` after the reduction.
+    rows: Vec<Dim>,
+}
+
+struct Fuse<'g> {
+    graph: &'g Graph,
+    order: Vec<Value>,
+    groups: Vec<Option<Forming>>,
+    of: HashMap<Value, usize>,
+}
+
+impl Fuse<'_> {
+    fn form(&mut self) {
+        for node in self.order.clone() {
+            if self.graph.is_view(node) || self.graph.is_given(node) {
+                continue;
+            }
+            let class = self.graph.op(node).class();
+            let mut candidates: Vec<(Value, usize)> =
+                self.sources(node).into_iter().filter_map(|s| Some((s, *self.of.get(&s)?))).collect();
+            candidates.sort();
+            let found = candidates.into_iter().rev().map(|(_, g)| g).find(|g| self.joins(node, &class, *g));
+            let group = found.unwrap_or_else(|| {
+                self.groups.push(None);
+                self.groups.len() - 1
+            });
+            self.add(node, &class, group);
+        }
+    }
+
+    /// Nodes that are no views and that `node` reads, through views.
+    fn sources(&self, node: Value) -> BTreeSet<Value> {
+        let mut out = BTreeSet::new();
+        let mut stack: Vec<Value> = self.graph.node(node).operands.clone();
+        while let Some(value) = stack.pop() {
+            match self.graph.is_view(value) {
+                true => stack.extend(&self.graph.node(value).operands),
+                false => {
+                    out.insert(Value { result: 0, ..value });
+                }
+            }
+        }
+        out
+    }
+
+    fn joins(&self, node: Value, class: &Class, group: usize) -> bool {
+        let Some(g) = &self.groups[group] else { return false };
+        let dims = space(&self.graph.ty(node).dims);
+        let fits = match class {
+            Class::Contract => false,
+            Class::Pointwise => dims == g.full || g.kind == GroupKind::Row && dims == g.rows,
+            Class::Reduce(_) => {
+                let from = space(&self.graph.ty(self.graph.node(node).operands[0]).dims);
+                from == g.full
+                    && match g.kind {
+                        GroupKind::Pointwise => true,
+                        GroupKind::Row => dims == g.rows,
+                        GroupKind::Contraction | GroupKind::Attention => false,
+                    }
+            }
+        };
+        fits && self.inlined_reads_fit(node, g) && !self.reaches_from_outside(node, group)
+    }
+
+    /// What lies in memory can be read anywhere; a value of the same group only at the element itself, its row, or
+    /// along the row it reduces. Reads with a border need memory.
+    fn inlined_reads_fit(&self, node: Value, g: &Forming) -> bool {
+        let borders = matches!(self.graph.op(node), Op::Pad(_) | Op::Concat(_));
+        let data = match self.graph.op(node) {
+            Op::Take(_) | Op::Gather(_) => Some(self.graph.node(node).operands[0]),
+            _ => None,
+        };
+        self.graph.node(node).operands.iter().all(|operand| {
+            let inside = self.reads(*operand, g);
+            inside.iter().all(|through| {
+                let moved = through.iter().any(|v| match self.graph.op(*v) {
+                    Op::Transpose(_) | Op::Slice(_) | Op::Flip(_) => true,
+                    Op::Reshape(r) => space(&r.shape) != space(&self.graph.ty(self.graph.node(*v).operands[0]).dims),
+                    _ => false,
+                });
+                !moved && !borders && data != Some(*operand)
+            })
+        })
+    }
+
+    /// Paths of views from `operand` to nodes of the group.
+    fn reads(&self, operand: Value, g: &Forming) -> Vec<Vec<Value>> {
+        if g.nodes.contains(&operand) {
+            return vec![vec![]];
+        }
+        if !self.graph.is_view(operand) {
+            return vec![];
+        }
+        let inner = self.graph.node(operand).operands.iter().flat_map(|o| self.reads(*o, g));
+        inner
+            .map(|mut path| {
+                path.push(operand);
+                path
+            })
+            .collect()
+    }
+
+    /// Whether an operand of `node` outside the group needs a result of the group.
+    fn reaches_from_outside(&self, node: Value, group: usize) -> bool {
+        let outside = self.sources(node).into_iter().filter(|s| self.of.get(s) != Some(&group));
+        self.any_reaches(outside.collect(), group)
+    }
+
+    /// Whether a node of `group` is reached from `from`, going to operands.
+    fn any_reaches(&self, from: Vec<Value>, group: usize) -> bool {
+        let mut seen: BTreeSet<Value> = from.iter().copied().collect();
+        let mut stack = from;
+        while let Some(value) = stack.pop() {
+            let whole = match self.of.get(&value) {
+                Some(g) if *g == group => return true,
+                // A group runs as a whole, so all that any of its nodes needs counts.
+                Some(g) => self.groups[*g].as_ref().map(|g| g.nodes.clone()).unwrap_or_default(),
+                None => BTreeSet::from([value]),
+            };
+            for node in whole {
+                stack.extend(self.sources(node).into_iter().filter(|s| seen.insert(*s)));
+            }
+        }
+        false
+    }
+
+    fn add(&mut self, node: Value, class: &Class, group: usize) {
+        self.of.insert(node, group);
+        let dims = space(&self.graph.ty(node).dims);
+        let (kind, full) = match class {
+            Class::Pointwise => (GroupKind::Pointwise, dims.clone()),
+            Class::Contract => (GroupKind::Contraction, dims.clone()),
+            Class::Reduce(_) => (GroupKind::Row, space(&self.graph.ty(self.graph.node(node).operands[0]).dims)),
+        };
+        match &mut self.groups[group] {
+            Some(g) => {
+                g.nodes.insert(node);
+                if let (Class::Reduce(_), GroupKind::Pointwise) = (class, g.kind) {
+                    (g.kind, g.rows) = (GroupKind::Row, dims);
+                }
+            }
+            none => *none = Some(Forming { kind, nodes: BTreeSet::from([node]), full, rows: dims }),
+        }
+    }
+
+    /// Pointwise groups that only one other group uses, element by element, become part of it.
+    fn absorb_producers(&mut self) {
+        for producer in 0..self.groups.len() {
+            let Some(p) = &self.groups[producer] else { continue };
+            if p.kind != GroupKind::Pointwise || self.leaves(p) {
+                continue;
+            }
+            let users = self.users_of(producer);
+            let [user] = users.into_iter().collect::<Vec<_>>()[..] else { continue };
+            let (Some(p), Some(u)) = (&self.groups[producer], &self.groups[user]) else { continue };
+            let fits = match u.kind {
+                GroupKind::Row => p.full == u.full || p.full == u.rows,
+                GroupKind::Pointwise => p.full == u.full,
+                GroupKind::Contraction | GroupKind::Attention => false,
+            };
+            let reads_fit = u.nodes.iter().all(|n| self.inlined_reads_fit(*n, p));
+            if fits && reads_fit {
+                let moved = self.groups[producer].take().map(|p| p.nodes).unwrap_or_default();
+                self.of.extend(moved.iter().map(|n| (*n, user)));
+                if let Some(u) = &mut self.groups[user] {
+                    u.nodes.extend(moved);
+                }
+            }
+        }
+    }
+
+    /// Whether a value of the group leaves the graph, perhaps through views.
+    fn leaves(&self, g: &Forming) -> bool {
+        self.graph.leaving().any(|v| self.base(v).is_some_and(|b| g.nodes.contains(&b)))
+    }
+
+    /// Groups other than this one that read its values.
+    fn users_of(&self, group: usize) -> BTreeSet<usize> {
+        let Some(g) = &self.groups[group] else { return BTreeSet::new() };
+        let mut stack: Vec<Value> = g.nodes.iter().flat_map(|n| self.graph.users(*n)).collect();
+        let mut users = BTreeSet::new();
+        while let Some(value) = stack.pop() {
+            match self.of.get(&value) {
+                Some(user) if *user != group => {
+                    users.insert(*user);
+                }
+                Some(_) => {}
+                None => stack.extend(self.graph.users(value)),
+            }
+        }
+        users
+    }
+
+    /// The node under a chain of views with one operand each.
+    fn base(&self, mut value: Value) -> Option<Value> {
+        while self.graph.is_view(value) {
+            value = *self.graph.node(value).operands.first()?;
+        }
+        Some(Value { result: 0, ..value })
+    }
+
+    /// A product, rows over its last axis, and a product that contracts that axis.
+    fn attention(&mut self) {
+        for row in 0..self.groups.len() {
+            let Some((scores, last)) = self.attention_around(row) else { continue };
+            let mut nodes = BTreeSet::new();
+            for group in [scores, row, last] {
+                nodes.extend(self.groups[group].take().map(|g| g.nodes).unwrap_or_default());
+            }
+            self.of.extend(nodes.iter().map(|n| (*n, last)));
+            let full = nodes.last().map(|n| space(&self.graph.ty(*n).dims)).unwrap_or_default();
+            self.groups[last] = Some(Forming { kind: GroupKind::Attention, nodes, rows: full.clone(), full });
+        }
+    }
+
+    fn attention_around(&self, row: usize) -> Option<(usize, usize)> {
+        let r = self.groups[row].as_ref().filter(|g| g.kind == GroupKind::Row && !self.leaves(g))?;
+        let users = self.users_of(row);
+        let [last] = users.into_iter().collect::<Vec<_>>()[..] else { return None };
+        let is_dot = |group: usize| {
+            let g = self.groups[group].as_ref()?;
+            let dots: Vec<Value> =
+                g.nodes.iter().copied().filter(|n| matches!(self.graph.op(*n), Op::Dot(_))).collect();
+            (g.kind == GroupKind::Contraction && dots.len() == 1).then(|| dots[0])
+        };
+        let scores = r.nodes.iter().flat_map(|n| self.sources(*n)).find_map(|s| {
+            let group = *self.of.get(&s).filter(|g| **g != row)?;
+            is_dot(group)?;
+            let whole = self.groups[group].as_ref()?;
+            let only_here = self.users_of(group) == BTreeSet::from([row]) && !self.leaves(whole);
+            (only_here && whole.full == r.full).then_some(group)
+        })?;
+        // The second product reads the rows as they are, and sums over what the rows were reduced over.
+        let product = is_dot(last)?;
+        let Op::Dot(dot) = self.graph.op(product) else { return None };
+        let x = self.graph.node(product).operands[0];
+        let (rank, batch) = (self.graph.ty(x).rank(), dot.batch_x.len());
+        let plain = dot.contract_x == [rank - 1] && dot.batch_x == (0..batch).collect::<Vec<_>>() && rank == batch + 2;
+        let from_rows = r.nodes.contains(&x) && space(&self.graph.ty(x).dims) == r.full;
+        // Nothing else of the last group may come from the rows.
+        let convex = !self.any_reaches(self.outside(last, &[row, scores, last]), scores)
+            && !self.any_reaches(self.outside(row, &[row, scores]), scores);
+        (plain && from_rows && convex).then_some((scores, last))
+    }
+
+    /// Sources of a group that belong to none of `inside`.
+    fn outside(&self, group: usize, inside: &[usize]) -> Vec<Value> {
+        let Some(g) = &self.groups[group] else { return vec![] };
+        let sources: BTreeSet<Value> = g.nodes.iter().flat_map(|n| self.sources(*n)).collect();
+        sources.into_iter().filter(|s| self.of.get(s).is_none_or(|g| !inside.contains(g))).collect()
+    }
+
+    fn finish(self) -> Vec<Group> {
+        let mut roots = Roots { fuse: &self, by_group: BTreeMap::new(), loose: BTreeSet::new() };
+        roots.collect();
+        let Roots { mut by_group, loose, .. } = roots;
+        let mut groups: Vec<Group> = vec![];
+        for (id, g) in self.groups.iter().enumerate() {
+            let Some(g) = g else { continue };
+            let roots: Vec<Value> = by_group.remove(&id).unwrap_or_default().into_iter().collect();
+            groups.push(Group { kind: g.kind, nodes: self.with_views(&g.nodes, &roots), roots });
+        }
+        for root in loose {
+            groups.push(Group {
+                kind: GroupKind::Pointwise,
+                nodes: self.with_views(&BTreeSet::new(), &[root]),
+                roots: vec![root],
+            });
+        }
+        self.ordered(groups)
+    }
+
+    /// The nodes, and the views between them and down to memory.
+    fn with_views(&self, nodes: &BTreeSet<Value>, roots: &[Value]) -> Vec<Value> {
+        let mut all = nodes.clone();
+        let mut stack: Vec<Value> = nodes.iter().flat_map(|n| self.graph.node(*n).operands.clone()).collect();
+        stack.extend(roots);
+        while let Some(value) = stack.pop() {
+            if self.graph.is_view(value) && all.insert(value) {
+                stack.extend(&self.graph.node(value).operands);
+            }
+        }
+        self.order.iter().copied().filter(|v| all.contains(v)).collect()
+    }
+
+    /// Groups whose operands are there first.
+    fn ordered(&self, groups: Vec<Group>) -> Vec<Group> {
+        let mut owner: HashMap<Value, usize> = HashMap::new();
+        for (i, g) in groups.iter().enumerate() {
+            owner.extend(g.nodes.iter().filter(|n| !self.graph.is_view(**n)).map(|n| (*n, i)));
+            owner.extend(g.roots.iter().map(|r| (*r, i)));
+        }
+        let mut done = vec![false; groups.len()];
+        let mut order = vec![];
+        for group in 0..groups.len() {
+            self.visit(group, &groups, &owner, &mut done, &mut order);
+        }
+        let mut slots: Vec<Option<Group>> = groups.into_iter().map(Some).collect();
+        order.into_iter().filter_map(|i| slots[i].take()).collect()
+    }
+
+    fn visit(
+        &self,
+        group: usize,
+        groups: &[Group],
+        owner: &HashMap<Value, usize>,
+        done: &mut [bool],
+        order: &mut Vec<usize>,
+    ) {
+        if std::mem::replace(&mut done[group], true) {
+            return;
+        }
+        for node in &groups[group].nodes {
+            for operand in &self.graph.node(*node).operands {
+                if let Some(needed) = owner.get(operand).filter(|g| **g != group) {
+                    self.visit(*needed, groups, owner, done, order);
+                }
+            }
+        }
+        order.push(group);
+    }
+}
+
+/// Finds what must lie in memory.
+struct Roots<'f, 'g> {
+    fuse: &'f Fuse<'g>,
+    by_group: BTreeMap<usize, BTreeSet<Value>>,
+    /// Views of given values that must be copied.
+    loose: BTreeSet<Value>,
+}
+
+impl Roots<'_, '_> {
+    fn collect(&mut self) {
+        let graph = self.fuse.graph;
+        for value in graph.leaving() {
+            self.need(value);
+        }
+        for node in &self.fuse.order {
+            let Some(group) = self.fuse.of.get(node) else { continue };
+            for operand in &graph.node(*node).operands {
+                self.look(*operand, *group, *node);
+            }
+        }
+    }
+
+    /// `value` is read by a node of `group`, perhaps through views: what is outside must lie in memory.
+    fn look(&mut self, value: Value, group: usize, user: Value) {
+        let graph = self.fuse.graph;
+        let first = Value { result: 0, ..value };
+        if graph.is_given(first) {
+            return;
+        }
+        let bordered = matches!(graph.op(user), Op::Pad(_) | Op::Concat(_) | Op::Conv(_) | Op::Pool(_));
+        let by_data = matches!(graph.op(user), Op::Take(_) | Op::Gather(_)) && graph.node(user).operands[0] == value;
+        match self.fuse.of.get(&first) {
+            Some(owner) if *owner != group => self.need(value),
+            Some(_) => {}
+            // Reads with a border or by index from data need memory, and so does what no affine index reaches.
+            None if bordered || by_data || !self.affine(value) => {
+                if !self.constant(value) {
+                    self.need(value);
+                }
+            }
+            None => {
+                for operand in &graph.node(value).operands {
+                    self.look(*operand, group, value);
+                }
+            }
+        }
+    }
+
+    fn constant(&self, value: Value) -> bool {
+        self.fuse.graph.uniform(value).is_some()
+    }
+
+    fn affine(&self, view: Value) -> bool {
+        let graph = self.fuse.graph;
+        match graph.op(view) {
+            Op::Reshape(r) => r.splits_only(&graph.ty(graph.node(view).operands[0]).dims),
+            _ => true,
+        }
+    }
+
+    /// `value` must lie in memory: as itself, or as the value it is a reshape of.
+    fn need(&mut self, value: Value) {
+        let graph = self.fuse.graph;
+        if graph.is_given(value) {
+            return;
+        }
+        if let Some(group) = self.fuse.of.get(&Value { result: 0, ..value }) {
+            self.by_group.entry(*group).or_default().insert(value);
+            return;
+        }
+        if let Op::Reshape(_) = graph.op(value) {
+            let inner = graph.node(value).operands[0];
+            let owned =
+                self.fuse.of.contains_key(&inner) || graph.is_given(inner) || matches!(graph.op(inner), Op::Reshape(_));
+            if owned {
+                return self.need(inner);
+            }
+        }
+        // A view that no reshape alone gives: its base's group stores it, or it is copied.
+        match self.fuse.base(value).and_then(|b| self.fuse.of.get(&b)) {
+            Some(group) => {
+                self.by_group.entry(*group).or_default().insert(value);
+            }
+            None => {
+                self.loose.insert(value);
+                for operand in &graph.node(value).operands {
+                    self.look(*operand, usize::MAX, value);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The passes in order, and what runs them.
+
+use crate::{common, dead, fold, fuse, simplify};
+use graph::{Graph, OpError};
+use std::time::{Duration, Instant};
+
+/// What a graph satisfies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What elaboration yields.
+    Primitive,
+    /// Every node that is no view belongs to a group.
+    Grouped,
+}
+
+pub struct Pass {
+    pub name: &'static str,
+    pub run: fn(&mut Graph, &mut Cx) -> Result<(), OpError>,
+    /// What the graph satisfies once the pass has run.
+    pub leaves: Level,
+}
+
+pub const PIPELINE: &[Pass] = &[
+    Pass { name: "simplify", run: simplify::run, leaves: Level::Primitive },
+    Pass { name: "fold", run: fold::run, leaves: Level::Primitive },
+    // After fold: constants that were made twice are equal only now.
+    Pass { name: "common", run: common::run, leaves: Level::Primitive },
+    Pass { name: "dead", run: dead::run, leaves: Level::Primitive },
+    Pass { name: "fuse", run: fuse::run, leaves: Level::Grouped },
+];
+
+/// What passes share: how many rewrites may still happen, for bisecting a wrong one.
+#[derive(Clone, Debug)]
+pub struct Cx {
+    fuel: u64,
+    /// Rewrites done so far, by rule.
+    pub rewrites: Vec<&'static str>,
+}
+
+impl Default for Cx {
+    fn default() -> Cx {
+        Cx { fuel: u64::MAX, rewrites: vec![] }
+    }
+}
+
+impl Cx {
+    pub fn with_fuel(fuel: u64) -> Cx {
+        Cx { fuel, ..Cx::default() }
+    }
+
+    /// Whether one more rewrite may happen; it counts.
+    pub fn spend(&mut self, rule: &'static str) -> bool {
+        match self.fuel.checked_sub(1) {
+            Some(left) => {
+                self.fuel = left;
+                self.rewrites.push(rule);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// A pass that failed or left the graph ill-formed: a defect of the compiler, not of the model.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("pass `{pass}`: {message}; this is a defect of nnc")]
+pub struct PassError {
+    pub pass: &'static str,
+    pub message: String,
+}
+
+/// Runs the pipeline up to `stop`, verifying after each pass when debug assertions are on. `after` sees the graph.
+pub fn run(
+    graph: &mut Graph,
+    cx: &mut Cx,
+    stop: Option<&str>,
+    after: &mut dyn FnMut(&Pass, &Graph, Duration),
+) -> Result<(), PassError> {
+    for pass in PIPELINE {
+        let start = Instant::now();
+        (pass.run)(graph, cx).map_err(|e| PassError { pass: pass.name, message: e.to_string() })?;
+        let spent = start.elapsed();
+        if cfg!(debug_assertions) {
+            let checked = graph.verify().map_err(|e| e.to_string()).and_then(|()| graph.verify_text());
+            checked.map_err(|message| PassError { pass: pass.name, message })?;
+        }
+        after(pass, graph, spent);
+        if stop == Some(pass.name) {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Tensors in numpy's files: `.npy` holds one, `.npz` several by name.
+
+use crate::file::{FileError, write_whole};
+use crate::{Elem, Tensor};
+use npyz::{DType, NpyFile, TypeChar, WriterBuilder};
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+/// Bytes that a file may ask for: a header that lies about its shape must not exhaust memory.
+const LARGEST: u64 = 1 << 40;
+
+pub fn read(path: &Path) -> Result<Tensor, FileError> {
+    let file = std::fs::File::open(path).map_err(|e| FileError::io(path, e))?;
+    let len = file.metadata().map_err(|e| FileError::io(path, e))?.len();
+    read_from(BufReader::new(file), len, path)
+}
+
+/// All tensors of an `.npz`, by name, in the order of the archive.
+pub fn read_all(path: &Path) -> Result<Vec<(String, Tensor)>, FileError> {
+    let mut archive = npyz::npz::NpzArchive::open(path).map_err(|e| FileError::io(path, e))?;
+    let names: Vec<String> = archive.array_names().map(String::from).collect();
+    let mut tensors = vec![];
+    for name in names {
+        let file = archive.by_name(&name).map_err(|e| FileError::io(path, e))?;
+        let Some(file) = file else { continue };
+        tensors.push((name.clone(), array(file, LARGEST, path)?));
+    }
+    Ok(tensors)
+}
+
+fn read_from(reader: impl Read, len: u64, path: &Path) -> Result<Tensor, FileError> {
+    let file = NpyFile::new(reader).map_err(|e| FileError::content(path, format!("no npy file: {e}")))?;
+    array(file, len, path)
+}
+
+fn array<R: Read>(file: NpyFile<R>, limit: u64, path: &Path) -> Result<Tensor, FileError> {
+    let shape: Vec<usize> = file.shape().iter().map(|n| *n as usize).collect();
+    let DType::Plain(kind) = file.dtype() else {
+        return Err(FileError::content(path, "holds records; expected an array of numbers"));
+    };
+    let elem = match (kind.type_char(), kind.size_field()) {
+        (TypeChar::Float, 8) => Elem::F64,
+        (TypeChar::Float, 4) => Elem::F32,
+        (TypeChar::Int, 8) => Elem::I64,
+        (TypeChar::Int, 4) => Elem::I32,
+        (TypeChar::Int, 2) => Elem::I16,
+        (TypeChar::Int, 1) => Elem::I8,
+        (TypeChar::Uint, 8) => Elem::U64,
+        (TypeChar::Uint, 4) => Elem::U32,
+        (TypeChar::Uint, 2) => Elem::U16,
+        (TypeChar::Uint, 1) => Elem::U8,
+        (TypeChar::Bool, _) => Elem::Bool,
+        _ => return Err(FileError::content(path, format!("holds elements of type {kind}; expected numbers"))),
+    };
+    let bytes = shape.iter().try_fold(elem.size() as u64, |n, d| n.checked_mul(*d as u64));
+    if bytes.is_none_or(|n| n > limit) {
+        return Err(FileError::content(path, format!("is too short for its shape {shape:?}")));
+    }
+    if file.order() == npyz::Order::Fortran && shape.len() > 1 {
+        return Err(FileError::content(path, "is in Fortran order; save numpy.ascontiguousarray of it"));
+    }
+    fn data<T: npyz::Deserialize + crate::Native, R: Read>(
+        file: NpyFile<R>,
+        shape: &[usize],
+        path: &Path,
+    ) -> Result<Tensor, FileError> {
+        let items: Result<Vec<T>, std::io::Error> = file.data().map_err(|e| FileError::content(path, e.to_string()))?.collect();
+        let items = items.map_err(|e| FileError::io(path, e))?;
+        if items.len() != shape.iter().product::<usize>() {
+            return Err(FileError::content(path, format!("is too short for its shape {shape:?}")));
+        }
+        Ok(Tensor::new(shape, &items))
+    }
+    match elem {
+        Elem::F64 => data::<f64, R>(file, &shape, path),
+        Elem::F32 => data::<f32, R>(file, &shape, path),
+        Elem::I64 => data::<i64, R>(file, &shape, path),
+        Elem::I32 => data::<i32, R>(file, &shape, path),
+        Elem::I16 => data::<i16, R>(file, &shape, path),
+        Elem::I8 => data::<i8, R>(file, &shape, path),
+        Elem::U64 => data::<u64, R>(file, &shape, path),
+        Elem::U32 => data::<u32, R>(file, &shape, path),
+        Elem::U16 => data::<u16, R>(file, &shape, path),
+        Elem::U8 => data::<u8, R>(file, &shape, path),
+        _ => data::<bool, R>(file, &shape, path),
+    }
+}
+
+pub fn write(path: &Path, tensor: &Tensor) -> Result<(), FileError> {
+    fn put<T: npyz::AutoSerialize + crate::Native>(tensor: &Tensor) -> std::io::Result<Vec<u8>> {
+        let mut out = vec![];
+        let shape: Vec<u64> = tensor.shape.iter().map(|n| *n as u64).collect();
+        let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut out).begin_nd()?;
+        writer.extend(tensor.to_vec::<T>().unwrap_or_default())?;
+        writer.finish()?;
+        Ok(out)
+    }
+    let bytes = match tensor.elem {
+        Elem::F64 => put::<f64>(tensor),
+        Elem::F32 => put::<f32>(tensor),
+        Elem::F16 | Elem::Bf16 => put::<f32>(&tensor.cast(Elem::F32)),
+        Elem::I64 => put::<i64>(tensor),
+        Elem::I32 => put::<i32>(tensor),
+        Elem::I16 => put::<i16>(tensor),
+        Elem::I8 => put::<i8>(tensor),
+        Elem::U64 => put::<u64>(tensor),
+        Elem::U32 => put::<u32>(tensor),
+        Elem::U16 => put::<u16>(tensor),
+        Elem::U8 => put::<u8>(tensor),
+        Elem::Bool => put::<bool>(tensor),
+    };
+    write_whole(path, &bytes.map_err(|e| FileError::io(path, e))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_round_trip_and_lies_are_refused() {
+        let folder = std::env::temp_dir().join(format!("nnc-npy-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("a.npy");
+        let tensor = Tensor::new(&[2, 3], &[1.5f32, -2.0, 0.0, 4.0, 5.0, 6.0]);
+        write(&path, &tensor).unwrap();
+        assert_eq!(read(&path).unwrap(), tensor);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 4]).unwrap();
+        let message = read(&path).unwrap_err().to_string();
+        assert!(message.contains("failed to fill") || message.contains("too short"), "{message}");
+        std::fs::write(&path, b"nonsense").unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("no npy file"));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,82 @@
+//! Scheduled kernels as machine code of this machine, run on arrays.
+
+use cpu::{CodeMemory, Isa, lower, x86};
+use kernel::scheduled::{Place, Scheduled};
+use tensor::Elem;
+
+/// Instruction sets that code is emitted for and that this machine runs.
+pub fn isas() -> impl Iterator<Item = Isa> {
+    [Isa::Avx512, Isa::Avx2].into_iter().filter(|isa| *isa <= Isa::host())
+}
+
+/// Bytes beyond a buffer's end that must stay as they are.
+const BEYOND: usize = 64;
+const MARK: u8 = 0xa5;
+
+/// Runs a kernel on its argument buffers, in order of its storage. A set error word is a failure too.
+pub fn run(kernel: &Scheduled, isa: Isa, sizes: &[i64], buffers: &mut [Vec<f64>]) -> Result<(), Failure> {
+    let function = lower::lower(kernel).map_err(|e| Failure::Unsupported(e.to_string()))?;
+    function.verify().map_err(|e| Failure::Wrong(format!("{e}\n{function}")))?;
+    let (code, _) = x86::emit(&function, isa).map_err(|e| Failure::Unsupported(e.to_string()))?;
+    let memory = CodeMemory::new(&code).map_err(|e| Failure::Wrong(e.to_string()))?;
+    // SAFETY: the emitted function takes the argument table and a range of tasks.
+    let call: extern "C" fn(*const u64, i64, i64) = unsafe { std::mem::transmute(memory.as_ptr()) };
+
+    let arguments: Vec<usize> =
+        (0..kernel.storage.len()).filter(|i| kernel.storage[*i].place == Place::Argument).collect();
+    let mut bytes = vec![];
+    for i in &arguments {
+        let mut data = encode(kernel.storage[*i].elem, &buffers[*i]).map_err(Failure::Wrong)?;
+        data.resize(data.len() + BEYOND, MARK);
+        bytes.push(data);
+    }
+    let mut error = 0i64;
+    let mut scratch = vec![0u64; kernel.scratch / 8 + 16];
+    let mut table = vec![&raw mut error as u64];
+    table.extend(bytes.iter_mut().map(|b| b.as_mut_ptr() as u64));
+    table.extend(sizes.iter().map(|s| *s as u64));
+    table.push((scratch.as_mut_ptr() as u64).next_multiple_of(64));
+    let tasks = kernel.tasks.evaluate(&|_| 0, &|s| kernel.sizes(sizes, 0, 0)[s.index()]);
+    call(table.as_ptr(), 0, tasks);
+    if error != 0 {
+        return Err(Failure::Wrong(format!("the error word is {error:#x}")));
+    }
+    for (i, data) in arguments.into_iter().zip(bytes) {
+        let (data, beyond) = data.split_at(data.len() - BEYOND);
+        if beyond.iter().any(|b| *b != MARK) {
+            return Err(Failure::Wrong(format!("`{}` was written beyond its end", kernel.storage[i].name)));
+        }
+        buffers[i] = decode(kernel.storage[i].elem, data);
+    }
+    Ok(())
+}
+
+#[derive(Debug)]
+pub enum Failure {
+    /// The back end says that it cannot do this.
+    Unsupported(String),
+    Wrong(String),
+}
+
+macro_rules! elements {
+    ($($elem:ident $ty:ty),*) => {
+        fn encode(elem: Elem, data: &[f64]) -> Result<Vec<u8>, String> {
+            match elem {
+                $(Elem::$elem => Ok(data.iter().flat_map(|x| (*x as $ty).to_ne_bytes()).collect()),)*
+                other => Err(format!("arrays of {other} have no bytes here")),
+            }
+        }
+
+        fn decode(elem: Elem, bytes: &[u8]) -> Vec<f64> {
+            match elem {
+                $(Elem::$elem => {
+                    let chunks = bytes.chunks_exact(size_of::<$ty>());
+                    chunks.map(|c| <$ty>::from_ne_bytes(c.try_into().expect("a chunk has its size")) as f64).collect()
+                })*
+                _ => vec![],
+            }
+        }
+    };
+}
+
+elements! { F64 f64, F32 f32, I64 i64, I32 i32, I16 i16, I8 i8, U64 u64, U32 u32, U16 u16, U8 u8, Bool u8 }
