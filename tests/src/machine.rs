@@ -1,12 +1,13 @@
 //! Scheduled kernels as machine code of this machine, run on arrays.
 
-use cpu::{CodeMemory, Isa, lower, x86};
+use cpu::x86::EmitError;
+use cpu::{Isa, Module, lower};
 use kernel::scheduled::{Place, Scheduled};
 use tensor::Elem;
 
-/// Instruction sets that code is emitted for and that this machine runs.
+/// Instruction sets that code is made for and that this machine runs.
 pub fn isas() -> impl Iterator<Item = Isa> {
-    [Isa::Avx512, Isa::Avx2].into_iter().filter(|isa| *isa <= Isa::host())
+    [Isa::Avx512, Isa::Avx2, Isa::Baseline].into_iter().filter(|isa| *isa <= Isa::host())
 }
 
 /// Bytes beyond a buffer's end that must stay as they are.
@@ -17,10 +18,10 @@ const MARK: u8 = 0xa5;
 pub fn run(kernel: &Scheduled, isa: Isa, sizes: &[i64], buffers: &mut [Vec<f64>]) -> Result<(), Failure> {
     let function = lower::lower(kernel).map_err(|e| Failure::Unsupported(e.to_string()))?;
     function.verify().map_err(|e| Failure::Wrong(format!("{e}\n{function}")))?;
-    let (code, _) = x86::emit(&function, isa).map_err(|e| Failure::Unsupported(e.to_string()))?;
-    let memory = CodeMemory::new(&code).map_err(|e| Failure::Wrong(e.to_string()))?;
-    // SAFETY: the emitted function takes the argument table and a range of tasks.
-    let call: extern "C" fn(*const u64, i64, i64) = unsafe { std::mem::transmute(memory.as_ptr()) };
+    let wrong = |e: EmitError| Failure::Wrong(e.to_string());
+    let mut module = Module::new().map_err(wrong)?;
+    let id = module.kernel(&function, isa).map_err(|e| Failure::Unsupported(e.to_string()))?;
+    let code = module.finish().map_err(wrong)?;
 
     let arguments: Vec<usize> =
         (0..kernel.storage.len()).filter(|i| kernel.storage[*i].place == Place::Argument).collect();
@@ -37,7 +38,8 @@ pub fn run(kernel: &Scheduled, isa: Isa, sizes: &[i64], buffers: &mut [Vec<f64>]
     table.extend(sizes.iter().map(|s| *s as u64));
     table.push((scratch.as_mut_ptr() as u64).next_multiple_of(64));
     let tasks = kernel.tasks.evaluate(&|_| 0, &|s| kernel.sizes(sizes, 0, 0)[s.index()]);
-    call(table.as_ptr(), 0, tasks);
+    // SAFETY: the function takes the argument table and a range of tasks.
+    unsafe { code.kernel(id)(table.as_ptr(), 0, tasks) };
     if error != 0 {
         return Err(Failure::Wrong(format!("the error word is {error:#x}")));
     }

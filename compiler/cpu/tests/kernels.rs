@@ -1,6 +1,6 @@
 //! Scheduled kernels as machine code, as vector IR interpreted, and as the schedule's interpreter sees them.
 
-use cpu::{CodeMemory, Isa, lower, vir, x86};
+use cpu::{Isa, Module, lower, vir, x86};
 use kernel::scheduled::Place;
 use kernel::*;
 
@@ -34,22 +34,30 @@ impl Arguments {
     }
 }
 
+/// Instruction sets of this machine, Cranelift's 128 bits among them.
+fn isas() -> impl Iterator<Item = Isa> {
+    [Isa::Avx512, Isa::Avx2, Isa::Baseline].into_iter().filter(|isa| {
+        let here = *isa <= Isa::host();
+        if !here {
+            eprintln!("skipped: this machine has no {isa}");
+        }
+        here
+    })
+}
+
 /// Runs a kernel every way there is; machine code and interpreted vector IR must agree bit for bit, and both with the
 /// schedule's interpreter but for the order in which lanes are added.
 fn check(kernel: &Kernel, schedule: &str, sizes: &[i64]) {
-    for isa in [Isa::Avx512, Isa::Avx2] {
-        if isa > Isa::host() {
-            eprintln!("skipped: this machine has no {isa}");
-            continue;
-        }
+    for isa in isas() {
         let lanes = isa.lanes() as i64;
         let text = schedule.replace("LANES", &lanes.to_string());
         let applied = apply(kernel, &text.parse().unwrap(), lanes).unwrap_or_else(|e| panic!("{e}\n{text}"));
         let function = lower::lower(&applied).unwrap_or_else(|e| panic!("{e}\n{applied}"));
         assert_eq!(function.verify(), Ok(()), "{applied}\n{function}");
-        let (code, _) = x86::emit(&function, isa).unwrap();
-        let memory = CodeMemory::new(&code).unwrap();
-        let call: extern "C" fn(*const u64, i64, i64) = unsafe { std::mem::transmute(memory.as_ptr()) };
+        let mut module = Module::new().unwrap();
+        let id = module.kernel(&function, isa).unwrap_or_else(|e| panic!("{e}\n{function}"));
+        let code = module.finish().unwrap();
+        let call = code.kernel(id);
 
         let extent = |e: &Extent| match e {
             Extent::Const(n) => *n,
@@ -71,7 +79,7 @@ fn check(kernel: &Kernel, schedule: &str, sizes: &[i64]) {
         let tasks = applied.tasks.evaluate(&|_| 0, &|s| applied.sizes(sizes, 0, 0)[s.index()]);
         // In two calls, so that a parallel loop starts in the middle.
         for (begin, end) in [(0, tasks / 2), (tasks / 2, tasks)] {
-            call(native.table().as_ptr(), begin, end);
+            unsafe { call(native.table().as_ptr(), begin, end) };
             unsafe { vir::interpret::run(&function, interpreted.table().as_ptr(), begin, end) };
         }
         assert_eq!(*native.error, 0);
@@ -158,4 +166,50 @@ fn a_tile_that_fits_does_not_spill() {
     let applied = apply(&kernel, &schedule.parse().unwrap(), 16).unwrap();
     let (_, stats) = x86::emit(&lower::lower(&applied).unwrap(), Isa::Avx512).unwrap();
     assert_eq!((stats.vector_spills, stats.vector_moves), (0, 0), "{stats:?}");
+}
+
+#[test]
+fn an_entry_calls_its_kernels_in_order() {
+    // relu(relu(A B + bias) B + bias): the second step reads what the first wrote, each with code of its own kind.
+    let kernel = product(Some(8), 8, 8);
+    let schedule = "split j LANES jo l; nest i jo { C: k l@ }";
+    let mut module = Module::new().unwrap();
+    let mut ids = vec![];
+    for isa in [Isa::host(), Isa::Baseline] {
+        let lanes = isa.lanes() as i64;
+        let text = schedule.replace("LANES", &lanes.to_string());
+        let applied = apply(&kernel, &text.parse().unwrap(), lanes).unwrap();
+        ids.push(module.kernel(&lower::lower(&applied).unwrap(), isa).unwrap());
+    }
+    let entry = module.entry(&ids).unwrap();
+    let empty = module.entry(&[]).unwrap();
+    let code = module.finish().unwrap();
+    let mut error = 0i64;
+    let matrix = |seed| values(64, seed).into_iter().map(|x| x as f32).collect::<Vec<f32>>();
+    let (a, b, bias) = (matrix(1), matrix(2), matrix(3));
+    let (mut once, mut twice) = (vec![0f32; 64], vec![0f32; 64]);
+    let table = |error: &mut i64, from: &[f32], to: &mut [f32]| {
+        [
+            &raw mut *error as u64,
+            from.as_ptr() as u64,
+            b.as_ptr() as u64,
+            bias.as_ptr() as u64,
+            to.as_mut_ptr() as u64,
+            0,
+        ]
+    };
+    let first = table(&mut error, &a, &mut once);
+    let second = table(&mut error, &once, &mut twice);
+    unsafe {
+        code.entry(empty)(std::ptr::null(), std::ptr::null());
+        code.entry(entry)([first.as_ptr(), second.as_ptr()].as_ptr(), [1, 1].as_ptr());
+    }
+    let multiply = |x: &[f32]| -> Vec<f32> {
+        let dot = |i: usize, j: usize| (0..8).map(|k| x[8 * i + k] as f64 * b[8 * k + j] as f64).sum::<f64>();
+        (0..64).map(|at| (dot(at / 8, at % 8) + bias[at % 8] as f64).max(0.0) as f32).collect()
+    };
+    let expected = multiply(&multiply(&a));
+    let worst = twice.iter().zip(&expected).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-5, "{worst}");
+    assert!(expected.iter().any(|x| *x > 0.1), "{expected:?}");
 }

@@ -1,7 +1,7 @@
 //! Scheduled kernels to CUDA C++ text. Nothing here knows an operator, and nothing here needs CUDA to build.
 //!
-//! The text includes no header: it stands over [`PRELUDE`], which is compiled by NVRTC for a device, or by any C++17
-//! compiler with `NNC_EMULATE` defined, on top of `emulator/emulator.h`.
+//! The text is C++17 and includes no header: it stands over [`PRELUDE`], which is compiled by NVRTC for a device, or by
+//! any compiler with `NNC_EMULATE` defined, on top of `emulator/emulator.h`.
 //!
 //! **Loops.** Block loops choose the block: loops over one grid dimension that follow each other are different blocks.
 //! Thread loops choose the thread: loops over one block dimension that follow each other are the same threads, one
@@ -20,6 +20,7 @@ mod expr;
 mod homes;
 mod names;
 mod shape;
+mod vectors;
 
 use kernel::{Affine, Scheduled};
 use std::fmt;
@@ -41,7 +42,8 @@ pub struct Source {
     /// Bytes of dynamic shared memory.
     pub shared: usize,
     /// What the function takes, 8 bytes each: the error word's address, the argument buffers' in order, size arguments
-    /// in order. These are the slots of a CPU kernel's table without scratch memory.
+    /// in order. These are the slots of a CPU kernel's table without scratch memory. Buffers start at multiples of 16
+    /// bytes and do not overlap.
     pub parameters: Vec<String>,
 }
 

@@ -260,6 +260,52 @@ fn points() {
     }
 }
 
+/// An output for each function and for operations on integers and truth values, of `X + 1` in [0.5, 1.5].
+fn everything(n: i64) -> Kernel {
+    use Unary::*;
+    let mut k = Kernel::new("everything");
+    let i = k.axis("i", n);
+    let x = k.buffer("X", Role::In, Elem::F32, &[n.into()]);
+    let x = load(&mut k, x, &[i]);
+    let (one, seven) = (k.exprs.constant(Elem::F32, 1.0), k.exprs.constant(Elem::I32, 7.0));
+    let x = k.exprs.add(x, one);
+    let mut values = vec![];
+    for op in
+        [Neg, Abs, Sqrt, Floor, Ceil, Round, Trunc, Exp, Expm1, Log, Log1p, Rsqrt, Sin, Cos, Atan, Tanh, Sigmoid, Erf]
+    {
+        values.push(k.exprs.unary(op, x));
+    }
+    values.push(k.exprs.binary(Binary::Pow, x, x));
+    values.push(k.exprs.binary(Binary::Rem, one, x));
+    let hundred = k.exprs.constant(Elem::F32, 100.0);
+    let many = k.exprs.mul(x, hundred);
+    let many = k.exprs.cast(Elem::I32, many);
+    let negative = k.exprs.unary(Neg, many);
+    for op in [Binary::Add, Binary::Sub, Binary::Mul, Binary::Rem, Binary::Min, Binary::Max, Binary::Xor, Binary::Shr] {
+        let value = k.exprs.binary(op, negative, seven);
+        values.push(k.exprs.cast(Elem::F32, value));
+    }
+    let (above, odd) = (k.exprs.compare(Compare::Lt, one, x), k.exprs.binary(Binary::And, many, seven));
+    let odd = k.exprs.cast(Elem::Bool, odd);
+    let both = k.exprs.binary(Binary::And, above, odd);
+    let neither = k.exprs.unary(Not, both);
+    values.push(k.exprs.cast(Elem::F32, neither));
+    for value in values {
+        store(&mut k, "Y", &[i], value);
+    }
+    k
+}
+
+#[test]
+fn functions() {
+    if !has_compiler() {
+        return;
+    }
+    let kernel = everything(100);
+    let stages: Vec<String> = kernel.stages.iter().map(|s| kernel.buffers[s.target.index()].name.clone()).collect();
+    check(&kernel, &format!("split i 32 io ii; nest {}: io.bx ii.tx", stages.join(" ")), &[&[]]);
+}
+
 #[test]
 fn convolutions() {
     if !has_compiler() {

@@ -146,6 +146,14 @@ fn illegal_schedules_are_refused() {
     assert_eq!(refuse("nest q { C: i j k }"), "no variable `q`");
     assert_eq!(refuse("nest i { D: j k }"), "no stage computes `D`");
     assert_eq!(refuse("nest C: k i j"), "a loop inside the reduction over `k` is neither reduced nor unrolled");
+    let mut deep = product(Some(20), 37, 70);
+    let depth = deep.size("d", 1, Some(70));
+    deep.axes[2].extent = depth.into();
+    let blocked = "split k chain 16+mask ko ki; nest ko { C: i j ki }".parse().unwrap();
+    assert_eq!(
+        apply(&deep, &blocked, 16).unwrap_err().to_string(),
+        "blocks of a reduction over `ko`, whose number is known only when running"
+    );
     assert_eq!(refuse("layout B 7; nest C: i j k"), "`B` has no dim 7");
 }
 

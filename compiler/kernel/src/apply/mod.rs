@@ -259,8 +259,14 @@ impl<'a> Apply<'a> {
     fn loops(&mut self, loops: &[(usize, Mark)], body: &[Node], env: &Env) -> Result<(), ScheduleError> {
         let Some(((var, mark), rest)) = loops.split_first() else { return self.nodes(body, env) };
         // A reduction split over loops out here keeps partial results in its target: the first and last blocks differ.
-        let peel = if self.reduced_below(self.vars[*var].axis, body) { (1, 1) } else { self.vars[*var].border };
-        for region in self.regions(*var, peel, *mark, env)? {
+        let reduced = self.reduced_below(self.vars[*var].axis, body);
+        let peel = if reduced { (1, 1) } else { self.vars[*var].border };
+        let regions = self.regions(*var, peel, *mark, env)?;
+        if reduced && regions.iter().any(|r| r.count.as_const().is_none()) {
+            let name = &self.vars[*var].name;
+            return error(format!("blocks of a reduction over `{name}`, whose number is known only when running"));
+        }
+        for region in regions {
             self.open(*var, *mark, &region, env, &mut |apply, env| apply.loops(rest, body, env))?;
         }
         Ok(())
