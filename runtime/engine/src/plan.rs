@@ -1,6 +1,7 @@
 //! A plan: what compiling yields and the engine runs. Plain data, but for the code itself.
 
 use crate::formula::Formula;
+use std::alloc::Layout;
 use std::sync::Arc;
 use tensor::Elem;
 
@@ -87,7 +88,20 @@ pub struct Entry {
 #[derive(Clone)]
 pub struct Constant {
     pub name: String,
-    pub data: Arc<AlignedBytes>,
+    /// All constants share one piece of memory.
+    pub memory: Arc<AlignedBytes>,
+    pub offset: usize,
+    pub len: usize,
+}
+
+impl Constant {
+    pub fn as_ptr(&self) -> *const u8 {
+        self.bytes().as_ptr()
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory.bytes()[self.offset..self.offset + self.len]
+    }
 }
 
 /// Everything needed to run; shared by sessions.
@@ -99,19 +113,39 @@ pub struct Program {
     pub code: Box<dyn Code>,
 }
 
-/// Bytes at a 64-byte boundary, with a vector's worth of room after the end.
+/// Bytes at a 64-byte boundary, with a vector's worth of room after the end. Large ones lie in huge pages where the
+/// system has them: weights that stream through a kernel touch a new small page every 40 ns.
 pub struct AlignedBytes {
-    words: Vec<Line>,
+    start: std::ptr::NonNull<u8>,
+    layout: Layout,
     len: usize,
 }
 
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
+// SAFETY: the memory is owned, and only reached through references.
+unsafe impl Send for AlignedBytes {}
+unsafe impl Sync for AlignedBytes {}
+
+const LINE: usize = 64;
+const HUGE_PAGE: usize = 2 << 20;
 
 impl AlignedBytes {
     pub fn zeroed(len: usize) -> AlignedBytes {
-        AlignedBytes { words: vec![Line([0; 64]); len.div_ceil(64) + 1], len }
+        let huge = len >= HUGE_PAGE;
+        let align = if huge { HUGE_PAGE } else { LINE };
+        let layout = Layout::from_size_align(len.next_multiple_of(LINE) + LINE, align);
+        let Ok(layout) = layout else { panic!("{len} bytes are more than this machine can address") };
+        // SAFETY: the layout is not empty; the memory is written whole before anybody reads it.
+        unsafe {
+            let start = std::alloc::alloc(layout);
+            let Some(start) = std::ptr::NonNull::new(start) else { std::alloc::handle_alloc_error(layout) };
+            #[cfg(target_os = "linux")]
+            if huge {
+                // Advice only: without huge pages everything works, a little slower.
+                libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE);
+            }
+            start.as_ptr().write_bytes(0, layout.size());
+            AlignedBytes { start, layout, len }
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -123,15 +157,15 @@ impl AlignedBytes {
     }
 
     pub fn as_ptr(&self) -> *const u8 {
-        self.words.as_ptr().cast()
+        self.start.as_ptr()
     }
 
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.words.as_mut_ptr().cast()
+        self.start.as_ptr()
     }
 
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `words` owns at least `len` initialised bytes.
+        // SAFETY: the memory holds at least `len` initialised bytes.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len) }
     }
 
@@ -139,5 +173,12 @@ impl AlignedBytes {
         let len = self.len;
         // SAFETY: as above, and the borrow is unique.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), len) }
+    }
+}
+
+impl Drop for AlignedBytes {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout, and nobody has a reference any more.
+        unsafe { std::alloc::dealloc(self.start.as_ptr(), self.layout) };
     }
 }
