@@ -4,6 +4,7 @@ pub mod common;
 pub mod dead;
 pub mod fold;
 pub mod fuse;
+pub mod padding;
 pub mod pipeline;
 pub mod simplify;
 

@@ -43,7 +43,7 @@ pub fn roles(stage: &StageShape) -> Option<Roles> {
 
 /// Vectors across and rows of a tile that fits the registers: accumulators, the vectors of one step, one to spare.
 /// Where the number of rows is known only when running (`None`), tiles of few rows count too.
-fn tile(columns: i64, rows: Option<i64>, target: &Target) -> (i64, i64) {
+pub fn tile(columns: i64, rows: Option<i64>, target: &Target) -> (i64, i64) {
     let across = ceil_div(columns, target.lanes);
     let rows_of = |v: i64| ((target.registers - 2 - v) / v).max(1);
     // A multiply-add takes four cycles; with fewer accumulators the next one waits.
@@ -63,6 +63,10 @@ fn tile(columns: i64, rows: Option<i64>, target: &Target) -> (i64, i64) {
 }
 
 pub fn text(shape: &Shape, target: &Target) -> Option<String> {
+    let window = super::convolution::text(shape, target).or_else(|| super::convolution::depthwise(shape, target));
+    if window.is_some() {
+        return window;
+    }
     let main = shape.stages.iter().position(|s| s.reduction.is_some())?;
     let stage = &shape.stages[main];
     let Some(roles) = roles(stage) else { return super::rows::text(shape, target) };
@@ -142,7 +146,7 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
 }
 
 /// Loops outermost first; the first that has work for several threads is shared by them, else the largest.
-fn marked(loops: &[(String, i64)]) -> String {
+pub fn marked(loops: &[(String, i64)]) -> String {
     let enough = loops.iter().position(|(_, n)| *n >= 4);
     let largest = loops.iter().enumerate().max_by_key(|(_, (_, n))| *n).map(|(i, _)| i);
     let shared = enough.or(largest.filter(|i| loops[*i].1 > 1));
@@ -186,7 +190,7 @@ pub fn reduction_loops(shape: &Shape, stage: &StageShape, unroll: i64) -> (Strin
 }
 
 /// Weights in panels of `width` columns, each panel in the order of the reduction.
-fn packed(shape: &Shape, access: &Access, along: VarId, width: i64) -> Option<String> {
+pub fn packed(shape: &Shape, access: &Access, along: VarId, width: i64) -> Option<String> {
     let plain = access.plain()?;
     let at = plain.iter().position(|v| *v == Some(along))?;
     let rest: Vec<String> = (0..plain.len()).filter(|d| *d != at).map(|d| d.to_string()).collect();
