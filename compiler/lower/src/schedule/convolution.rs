@@ -3,7 +3,7 @@
 
 use super::contraction::{marked, packed, reduction_loops};
 use super::{Shape, Target, ceil_div};
-use kernel::{Extent, Role, VarId};
+use kernel::{Role, VarId};
 
 pub fn text(shape: &Shape, target: &Target) -> Option<String> {
     let [sums, last] = &shape.stages[..] else { return None };
