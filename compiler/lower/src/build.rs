@@ -391,7 +391,7 @@ impl Builder<'_> {
         let expr = op.compute(&mut compute);
         self.current.pop();
         if expr.is_none() && self.misfit.is_none() {
-            self.misfit = Some(Misfit(format!("{value}: {} has no value for one element here", op.name())));
+            self.misfit = Some(Misfit(format!("an element of {value} is no expression over elements of its operands")));
         }
         expr
     }

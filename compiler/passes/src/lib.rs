@@ -2,6 +2,7 @@
 
 pub mod common;
 pub mod dead;
+pub mod decompose;
 pub mod fold;
 pub mod fuse;
 pub mod padding;

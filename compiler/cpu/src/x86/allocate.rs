@@ -2,7 +2,7 @@
 
 use super::EmitError;
 use crate::target::Isa;
-use crate::vir::{Function, Inst, IntOp, Memory, Op, Reduction, Type, Value, VecOp};
+use crate::vir::{Function, Inst, IntOp, Memory, Op, Type, Value, VecOp};
 use regalloc2::{
     Algorithm, Block, InstRange, MachineEnv, Operand, OperandConstraint, OperandKind, OperandPos, Output, PReg,
     PRegSet, RegClass, RegallocOptions, VReg,
@@ -103,7 +103,7 @@ impl<'a> MachineFunction<'a> {
                 early(result)
             }
             Op::Load { memory: Memory::U8, .. } if narrow => early(result),
-            Op::Reduce(Reduction::Sum | Reduction::Prod | Reduction::Max | Reduction::Min) => {
+            Op::Reduce(_) => {
                 operands.push(self.temporary());
                 early(result)
             }
