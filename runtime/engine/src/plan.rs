@@ -1,28 +1,22 @@
 //! A plan: what compiling yields and the engine runs. Plain data, but for the code itself.
 
+use crate::code::Code;
 use crate::formula::Formula;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tensor::Elem;
 
-/// Compiled code of one kernel. The table holds, in 8-byte slots: a pointer to the error word, a pointer for each
-/// buffer, each size, a pointer to scratch memory of the thread. The call runs tasks from `begin` to `end`.
-pub type KernelFn = unsafe extern "C" fn(table: *const u64, begin: i64, end: i64);
-
-/// Keeps the memory that holds code.
-pub trait Code: Send + Sync {}
-
-impl<T: Send + Sync> Code for T {}
-
 /// An input or a result of an entry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Port {
     pub name: String,
+    #[serde(with = "as_text")]
     pub elem: Elem,
     pub dims: Vec<Formula>,
 }
 
 /// Where a buffer's memory comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     Input(usize),
     Output(usize),
@@ -35,14 +29,14 @@ pub enum Place {
     },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PlanBuffer {
     pub place: Place,
     pub bytes: Formula,
 }
 
 /// One kernel launch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Step {
     /// For reports: what runs here.
     pub name: String,
@@ -58,20 +52,20 @@ pub struct Step {
 }
 
 /// A condition on sizes, checked before anything runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Guard {
     pub condition: Condition,
     /// As in the source, with its place: shown when the condition fails.
     pub text: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Condition {
     Equal(Formula, Formula),
     AtMost(Formula, Formula),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     pub name: String,
     /// Names of the dims that the caller's inputs choose, each at least 1.
@@ -84,19 +78,20 @@ pub struct Entry {
 }
 
 /// A weight or other constant, in the layout that kernels read.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Constant {
     pub name: String,
+    #[serde(with = "as_bytes")]
     pub data: Arc<AlignedBytes>,
 }
 
 /// Everything needed to run; shared by sessions.
 pub struct Program {
+    pub name: String,
+    /// Entry `i` is function `i` of the code's entries.
     pub entries: Vec<Entry>,
-    pub kernels: Vec<KernelFn>,
     pub constants: Vec<Constant>,
-    /// Dropped last, with the kernels' memory.
-    pub code: Box<dyn Code>,
+    pub code: Arc<Code>,
 }
 
 /// Bytes at a 64-byte boundary, with a vector's worth of room after the end.
@@ -139,5 +134,37 @@ impl AlignedBytes {
         let len = self.len;
         // SAFETY: as above, and the borrow is unique.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), len) }
+    }
+}
+
+/// Element types by name.
+mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use tensor::Elem;
+
+    pub fn serialize<S: Serializer>(elem: &Elem, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(elem)
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(d: D) -> Result<Elem, D::Error> {
+        let name = <&str>::deserialize(d)?;
+        name.parse().map_err(|_| D::Error::custom(format!("no element type `{name}`")))
+    }
+}
+
+mod as_bytes {
+    use super::AlignedBytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::sync::Arc;
+
+    pub fn serialize<S: Serializer>(data: &AlignedBytes, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(data.bytes())
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(d: D) -> Result<Arc<AlignedBytes>, D::Error> {
+        let bytes = <&[u8]>::deserialize(d)?;
+        let mut data = AlignedBytes::zeroed(bytes.len());
+        data.bytes_mut().copy_from_slice(bytes);
+        Ok(Arc::new(data))
     }
 }
