@@ -3,9 +3,11 @@
 use crate::compile::Model;
 use crate::error::Error;
 use crate::session::Session;
-use dsl::weights::{Adapt, FileTensor, Rules};
-use engine::AlignedBytes;
+use dsl::Stored;
+use dsl::weights::{Adapt, FileTensor, Rules, Source};
+use engine::{AlignedBytes, Isa};
 use kernel::schedule::{LayoutDim, Part};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use tensor::safetensors::Weights;
@@ -44,6 +46,30 @@ impl Program {
         &self.inner.entries
     }
 
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The instruction set that the program needs.
+    pub fn isa(&self) -> Isa {
+        self.inner.code.blob().isa
+    }
+
+    /// Bytes of machine code.
+    pub fn code_bytes(&self) -> usize {
+        self.inner.code.blob().bytes.len()
+    }
+
+    /// Writes the program with its weights to a file that [`Program::open`] reads, whole or not at all.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        Ok(self.inner.save(path.as_ref())?)
+    }
+
+    /// A program from a file. The file holds machine code: trust it as you would an executable.
+    pub fn open(path: impl AsRef<Path>) -> Result<Program, Error> {
+        Ok(Program { inner: Arc::new(engine::Program::open(path.as_ref())?) })
+    }
+
     /// Bytes of constants in the layouts that kernels read.
     pub fn constant_bytes(&self) -> usize {
         self.inner.constants.iter().map(|c| c.len).sum()
@@ -54,18 +80,8 @@ impl Model {
     /// The program with the weights of safetensors files, by the rules of the `weights` block called `rules`; without
     /// one, by the only block, or by equal names.
     pub fn load(&self, files: &[impl AsRef<Path>], rules: Option<&str>) -> Result<Program, Error> {
-        let rules = self.rules(rules)?;
         let files = files.iter().map(|f| Weights::open(f.as_ref())).collect::<Result<Vec<_>, _>>()?;
-        let mut tensors = vec![];
-        for file in &files {
-            for (name, shape, _) in file.entries() {
-                tensors.push(FileTensor { name, shape: shape.iter().map(|n| *n as i64).collect() });
-            }
-        }
-        let names: Vec<String> = files.iter().map(|f| f.path().display().to_string()).collect();
-        let sources = rules
-            .assign(&tensors, &self.stored)
-            .map_err(|mismatch| Error::Weights(mismatch.message(&names.join(", "), &self.name)))?;
+        let sources = assign(&self.name, &self.stored, &self.rules, &files, rules)?;
         self.with(&mut |name| {
             let source = sources.iter().find(|s| s.stored == name);
             let source = source.ok_or_else(|| Error::Defect(format!("no source for `{name}`")))?;
@@ -85,7 +101,8 @@ impl Model {
             let shape: Option<Vec<usize>> = stored.ty.dims.iter().map(|d| d.as_int().map(|n| n as usize)).collect();
             let shape = shape.ok_or_else(|| Error::Defect(format!("`{name}` has no fixed shape")))?;
             let bound = 1.0 / (*shape.last().unwrap_or(&1) as f64).sqrt();
-            let mut state = name.bytes().fold(seed ^ 0x9e3779b97f4a7c15, |h, b| (h ^ b as u64).wrapping_mul(0x100000001b3));
+            let mut state =
+                name.bytes().fold(seed ^ 0x9e3779b97f4a7c15, |h, b| (h ^ b as u64).wrapping_mul(0x100000001b3));
             let next = || {
                 state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 ((state >> 40) as f64 / (1u64 << 24) as f64 * 2.0 - 1.0) * bound
@@ -112,7 +129,8 @@ impl Model {
                 Content::Stored(name) => {
                     let tensor = stored(name)?;
                     if tensor.elem.is_float() != constant.elem.is_float() {
-                        let text = format!("`{name}` holds {} in the file; the model needs {}", tensor.elem, constant.elem);
+                        let text =
+                            format!("`{name}` holds {} in the file; the model needs {}", tensor.elem, constant.elem);
                         return Err(Error::Weights(text));
                     }
                     tensor.cast(constant.elem)
@@ -120,40 +138,69 @@ impl Model {
             };
             pack(&tensor.bytes, constant, &mut memory.bytes_mut()[*offset..*offset + *len]);
         }
-        let memory = Arc::new(memory);
         let place = |(constant, (offset, len)): (&Constant, (usize, usize))| {
             let name = match &constant.content {
                 Content::Stored(name) => name.clone(),
                 Content::Values(_) => String::new(),
             };
-            engine::Constant { name, memory: memory.clone(), offset, len }
+            engine::Constant { name, offset, len }
         };
         let constants = self.constants.iter().zip(places).map(place).collect();
-        let inner = engine::Program {
-            entries: self.entries.clone(),
-            kernels: self.code.functions(),
-            constants,
-            code: Box::new(self.code.clone()),
-        };
+        let (name, entries) = (self.name.clone(), self.entries.clone());
+        let inner = engine::Program { name, entries, constants, memory: Arc::new(memory), code: self.code.clone() };
         Ok(Program { inner: Arc::new(inner) })
     }
+}
 
-    fn rules(&self, name: Option<&str>) -> Result<Rules, Error> {
-        let known = || self.rules.keys().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-        match name {
-            Some(name) => (self.rules.get(name).cloned())
-                .ok_or_else(|| Error::Weights(format!("no `weights` block `{name}` for {}; it has {}", self.name, known()))),
-            None if self.rules.len() > 1 => {
-                Err(Error::Weights(format!("{} has several `weights` blocks, {}: name one", self.name, known())))
-            }
-            None => Ok(self.rules.values().next().cloned().unwrap_or_default()),
+/// Where each of `stored` lies in safetensors files, by the rules of the `weights` block called `chosen`; without one,
+/// by the only block, or by equal names.
+pub fn sources(
+    model: &str,
+    stored: &[Stored],
+    rules: &BTreeMap<String, Rules>,
+    files: &[impl AsRef<Path>],
+    chosen: Option<&str>,
+) -> Result<Vec<Source>, Error> {
+    let files = files.iter().map(|f| Weights::open(f.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    assign(model, stored, rules, &files, chosen)
+}
+
+fn assign(
+    model: &str,
+    stored: &[Stored],
+    rules: &BTreeMap<String, Rules>,
+    files: &[Weights],
+    chosen: Option<&str>,
+) -> Result<Vec<Source>, Error> {
+    let rules = choose(model, rules, chosen)?;
+    let mut tensors = vec![];
+    for file in files {
+        for (name, shape, _) in file.entries() {
+            tensors.push(FileTensor { name, shape: shape.iter().map(|n| *n as i64).collect() });
         }
+    }
+    let names: Vec<String> = files.iter().map(|f| f.path().display().to_string()).collect();
+    rules.assign(&tensors, stored).map_err(|mismatch| Error::Mismatch(mismatch.message(&names.join(", "), model)))
+}
+
+fn choose(model: &str, rules: &BTreeMap<String, Rules>, chosen: Option<&str>) -> Result<Rules, Error> {
+    let known = || rules.keys().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    match chosen {
+        Some(name) => rules.get(name).cloned().ok_or_else(|| {
+            let known = if rules.is_empty() { "none".into() } else { known() };
+            Error::Weights(format!("no `weights` block `{name}` for {model}; it has {known}"))
+        }),
+        None if rules.len() > 1 => {
+            Err(Error::Weights(format!("{model} has several `weights` blocks, {}: name one", known())))
+        }
+        None => Ok(rules.values().next().cloned().unwrap_or_default()),
     }
 }
 
 fn read(files: &[Weights], name: &str) -> Result<Tensor, Error> {
     let found = files.iter().find_map(|f| f.get(name));
-    let found = found.ok_or_else(|| Error::Weights(format!("`{name}` has elements of a type that nnc does not know")))?;
+    let found =
+        found.ok_or_else(|| Error::Weights(format!("`{name}` has elements of a type that nnc does not know")))?;
     Ok(Tensor { elem: found.elem, shape: found.shape.to_vec(), bytes: found.bytes.to_vec() })
 }
 
@@ -161,9 +208,7 @@ fn adapted(adapt: &Adapt, parts: Vec<Tensor>) -> Tensor {
     let [first, ..] = &parts[..] else { return Tensor::zeros(Elem::F32, &[0]) };
     let size = first.elem.size();
     match adapt {
-        Adapt::Reshape(shape) => {
-            Tensor { shape: shape.iter().map(|n| *n as usize).collect(), ..first.clone() }
-        }
+        Adapt::Reshape(shape) => Tensor { shape: shape.iter().map(|n| *n as usize).collect(), ..first.clone() },
         Adapt::Transpose => {
             let rank = first.shape.len();
             let mut shape = first.shape.clone();

@@ -1,29 +1,23 @@
 //! A plan: what compiling yields and the engine runs. Plain data, but for the code itself.
 
+use crate::code::Code;
 use crate::formula::Formula;
+use serde::{Deserialize, Serialize};
 use std::alloc::Layout;
 use std::sync::Arc;
 use tensor::Elem;
 
-/// Compiled code of one kernel. The table holds, in 8-byte slots: a pointer to the error word, a pointer for each
-/// buffer, each size, a pointer to scratch memory of the thread. The call runs tasks from `begin` to `end`.
-pub type KernelFn = unsafe extern "C" fn(table: *const u64, begin: i64, end: i64);
-
-/// Keeps the memory that holds code.
-pub trait Code: Send + Sync {}
-
-impl<T: Send + Sync> Code for T {}
-
 /// An input or a result of an entry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Port {
     pub name: String,
+    #[serde(with = "as_text")]
     pub elem: Elem,
     pub dims: Vec<Formula>,
 }
 
 /// Where a buffer's memory comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     Input(usize),
     Output(usize),
@@ -36,14 +30,14 @@ pub enum Place {
     },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PlanBuffer {
     pub place: Place,
     pub bytes: Formula,
 }
 
 /// One kernel launch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Step {
     /// For reports: what runs here.
     pub name: String,
@@ -59,20 +53,20 @@ pub struct Step {
 }
 
 /// A condition on sizes, checked before anything runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Guard {
     pub condition: Condition,
     /// As in the source, with its place: shown when the condition fails.
     pub text: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Condition {
     Equal(Formula, Formula),
     AtMost(Formula, Formula),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     pub name: String,
     /// Names of the dims that the caller's inputs choose, each at least 1.
@@ -85,32 +79,30 @@ pub struct Entry {
 }
 
 /// A weight or other constant, in the layout that kernels read.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Constant {
     pub name: String,
-    /// All constants share one piece of memory.
-    pub memory: Arc<AlignedBytes>,
+    /// Where it lies in the memory of all constants, in bytes.
     pub offset: usize,
     pub len: usize,
 }
 
-impl Constant {
-    pub fn as_ptr(&self) -> *const u8 {
-        self.bytes().as_ptr()
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        &self.memory.bytes()[self.offset..self.offset + self.len]
-    }
-}
-
 /// Everything needed to run; shared by sessions.
 pub struct Program {
+    pub name: String,
+    /// Entry `i` is function `i` of the code's entries.
     pub entries: Vec<Entry>,
-    pub kernels: Vec<KernelFn>,
     pub constants: Vec<Constant>,
-    /// Dropped last, with the kernels' memory.
-    pub code: Box<dyn Code>,
+    /// All constants, in one piece.
+    pub memory: Arc<AlignedBytes>,
+    pub code: Arc<Code>,
+}
+
+impl Program {
+    /// The address of a constant.
+    pub fn constant(&self, index: usize) -> *const u8 {
+        self.memory.bytes()[self.constants[index].offset..].as_ptr()
+    }
 }
 
 /// Bytes at a 64-byte boundary, with a vector's worth of room after the end. Large ones lie in huge pages where the
@@ -180,5 +172,37 @@ impl Drop for AlignedBytes {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout, and nobody has a reference any more.
         unsafe { std::alloc::dealloc(self.start.as_ptr(), self.layout) };
+    }
+}
+
+/// Element types by name.
+mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use tensor::Elem;
+
+    pub fn serialize<S: Serializer>(elem: &Elem, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(elem)
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(d: D) -> Result<Elem, D::Error> {
+        let name = <&str>::deserialize(d)?;
+        name.parse().map_err(|_| D::Error::custom(format!("no element type `{name}`")))
+    }
+}
+
+/// Bytes as they are.
+pub(crate) mod as_bytes {
+    use super::AlignedBytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(data: &AlignedBytes, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(data.bytes())
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(d: D) -> Result<AlignedBytes, D::Error> {
+        let bytes = <&[u8]>::deserialize(d)?;
+        let mut data = AlignedBytes::zeroed(bytes.len());
+        data.bytes_mut().copy_from_slice(bytes);
+        Ok(data)
     }
 }
