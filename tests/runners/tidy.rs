@@ -58,7 +58,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("compiler/dsl", &["graph", "kernel", "tensor", "diag"]),
     ("compiler/passes", &["graph", "kernel", "tensor", "diag"]),
     ("compiler/lower", &["graph", "kernel", "tensor", "diag"]),
-    ("compiler/cpu", &["kernel", "tensor", "diag"]),
+    // The form of code and the type of its functions are the engine's, stated once.
+    ("compiler/cpu", &["kernel", "engine", "tensor", "diag"]),
     ("compiler/cuda", &["kernel", "tensor", "diag"]),
     ("runtime/engine", &["tensor"]),
 ];

@@ -48,7 +48,7 @@ impl Case {
     }
 
     fn check(&self) {
-        for isa in [nnc::Isa::Avx512, nnc::Isa::Avx2] {
+        for isa in nnc::Isa::ALL {
             if isa > nnc::Isa::host() {
                 eprintln!("skipped: this machine has no {isa}");
                 continue;

@@ -35,8 +35,7 @@ const LEAST: usize = 7;
 pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let given = &arguments.given;
     let start = Instant::now();
-    let model = arguments.source.compiler()?.build()?;
-    let program = given.program(&model, true)?;
+    let (program, stages) = given.program(&arguments.source, true)?;
     let entry = given.entry(&program)?;
     let tensors = given.tensors(entry, true)?;
     let mut session = program.session(given.threads as usize);
@@ -44,17 +43,16 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let first = start.elapsed();
 
     let index = program.entries().iter().position(|e| e.name == entry.name).unwrap_or(0);
-    let views: Vec<nnc::View> = tensors.iter().map(nnc::view).collect();
     let mut times: Vec<Duration> = vec![];
     let (warm, budget) = (Duration::from_secs_f64(arguments.seconds / 4.0), Duration::from_secs_f64(arguments.seconds));
     let begin = Instant::now();
     while begin.elapsed() < warm {
-        session.call_into(index, &views, &mut results)?;
+        session.call_into(index, &tensors, &mut results)?;
     }
     let begin = Instant::now();
     while begin.elapsed() < budget || times.len() < LEAST {
         let call = Instant::now();
-        session.call_into(index, &views, &mut results)?;
+        session.call_into(index, &tensors, &mut results)?;
         times.push(call.elapsed());
     }
     times.sort();
@@ -63,7 +61,8 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let (median, least, late) = (at(0.5), at(0.0), at(0.95));
     let profile = if arguments.profile { profile(session.engine(), index) } else { vec![] };
     if arguments.json {
-        let kernels: Vec<_> = profile.iter().map(|(name, ns)| json!({"kernel": name, "us": *ns as f64 / 1e3})).collect();
+        let kernels: Vec<_> =
+            profile.iter().map(|(name, ns)| json!({"kernel": name, "us": *ns as f64 / 1e3})).collect();
         let mut line = json!({
             "median_us": median, "min_us": least, "p95_us": late, "runs": times.len(),
             "first_result_ms": first.as_secs_f64() * 1e3, "peak_rss_mb": peak_rss_mb(),
@@ -74,9 +73,9 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
         return Ok(format!("{line}\n"));
     }
     let mut out = String::new();
-    let _ = writeln!(out, "median {median:.1} µs, least {least:.1} µs, 95 % below {late:.1} µs, {} calls", times.len());
+    let _ = writeln!(out, "median {median:.2} µs, least {least:.2} µs, 95 % below {late:.2} µs, {} calls", times.len());
     let _ = writeln!(out, "first result after {:.1} ms", first.as_secs_f64() * 1e3);
-    for stage in &model.stages {
+    for stage in &stages {
         let _ = writeln!(out, "  {:<10} {:8.2} ms", stage.name, stage.time.as_secs_f64() * 1e3);
     }
     for (name, ns) in &profile {

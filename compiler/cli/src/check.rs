@@ -1,5 +1,6 @@
 //! `nnc check`: what a model is, without compiling it.
 
+use crate::text::{grouped, size};
 use crate::{Failure, Source};
 use serde_json::json;
 use std::fmt::Write;
@@ -36,7 +37,10 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
             json!({"name": e.name, "inputs": inputs, "outputs": outputs, "guards": guards, "nodes": e.graph.len()})
         });
         let entries: Vec<_> = entries.collect();
-        return Ok(format!("{}\n", json!({"model": model.name, "parameters": parameters, "bytes": bytes, "entries": entries})));
+        return Ok(format!(
+            "{}\n",
+            json!({"model": model.name, "parameters": parameters, "bytes": bytes, "entries": entries})
+        ));
     }
     let mut out = String::new();
     let _ = writeln!(out, "{}: {} parameters, {}", model.name, grouped(parameters), size(bytes));
@@ -48,25 +52,4 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
         }
     }
     Ok(out)
-}
-
-/// `11,689,512`
-fn grouped(n: i64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
-fn size(bytes: i64) -> String {
-    match bytes {
-        0..=9_999 => format!("{bytes} bytes"),
-        ..=9_999_999 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
-    }
 }

@@ -11,7 +11,7 @@ pub struct Arguments {
     /// Which form to print
     #[arg(long, value_enum, default_value_t = Emit::Graph)]
     emit: Emit,
-    /// Print the graph after this pass too
+    /// Print the graph after this pass too, or after `elaborate`
     #[arg(long, value_name = "PASS")]
     print_after: Vec<String>,
     /// Stop after this pass
@@ -35,17 +35,36 @@ enum Emit {
     Scheduled,
     /// Vector IR
     Vir,
-    /// Machine code
+    /// Cranelift's IR, for baseline
+    Clif,
+    /// Machine code, for avx2 and avx512
     Asm,
+    /// CUDA C++, tasks as blocks of one thread
+    Cuda,
 }
 
 pub fn run(arguments: &Arguments) -> Result<String, Failure> {
-    for pass in arguments.print_after.iter().chain(&arguments.stop_after) {
+    // What elaboration yields can be printed too.
+    let printed = arguments.print_after.iter().filter(|p| *p != "elaborate");
+    for pass in printed.chain(&arguments.stop_after) {
         if !nnc::PASSES.iter().any(|p| p == pass) {
             return Err(Failure(format!("error: no pass `{pass}`; there are {}", nnc::PASSES.join(", "))));
         }
     }
-    let mut compiler = arguments.source.compiler()?;
+    let source = match (arguments.emit, arguments.source.target_cpu) {
+        // Cranelift's IR is for 128 bits, and so are the accesses of a thread on a GPU.
+        (Emit::Clif | Emit::Cuda, None) => Source { target_cpu: Some(nnc::Isa::Baseline), ..arguments.source.clone() },
+        (Emit::Clif | Emit::Cuda, Some(nnc::Isa::Avx2 | nnc::Isa::Avx512)) => {
+            return Err(Failure("error: --emit clif and --emit cuda need --target-cpu baseline".into()));
+        }
+        (Emit::Asm, Some(nnc::Isa::Baseline)) => {
+            return Err(Failure(
+                "error: --emit asm shows code for avx2 and avx512; for baseline see --emit clif".into(),
+            ));
+        }
+        _ => arguments.source.clone(),
+    };
+    let mut compiler = source.compiler()?;
     if let Some(fuel) = arguments.fuel {
         compiler = compiler.fuel(fuel);
     }
@@ -61,12 +80,14 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
             continue;
         }
         for kernel in compiled.lowered.kernels.iter().filter(|k| k.kernel.name.contains(&arguments.kernel)) {
-            let isa = arguments.source.target_cpu.unwrap_or_else(nnc::Isa::host);
+            let isa = source.target_cpu.unwrap_or_else(nnc::Isa::host);
             let _ = match arguments.emit {
                 Emit::Graph => Ok(()),
                 Emit::Kernel => writeln!(out, "{}{}\n", kernel.kernel, indented(&kernel.schedule.to_string())),
                 Emit::Scheduled => writeln!(out, "{}", kernel.scheduled),
                 Emit::Vir => writeln!(out, "// {}\n{}", kernel.kernel.name, nnc::vector_ir(kernel)?),
+                Emit::Clif => writeln!(out, "; {}\n{}", kernel.kernel.name, nnc::clif(kernel)?),
+                Emit::Cuda => writeln!(out, "{}", nnc::cuda(kernel)?),
                 Emit::Asm => writeln!(out, "; {}\n{}", kernel.kernel.name, nnc::assembly(kernel, isa)?),
             };
         }

@@ -1,18 +1,36 @@
 //! Inputs from the command line, and tensors made for timing.
 
-use crate::{Failure, pair};
-use nnc::{Elem, Entry, Formula, Port, Program, Tensor};
+use crate::{Failure, Source, pair};
+use nnc::{Elem, Entry, Formula, Model, Port, Program, Stage, Tensor};
 use std::path::{Path, PathBuf};
+
+/// Where weights come from.
+#[derive(clap::Args, Clone)]
+pub struct Weights {
+    /// Weights, safetensors files
+    #[arg(long, value_name = "FILE")]
+    weights: Vec<PathBuf>,
+    /// Which `weights` block of the model to apply
+    #[arg(long, value_name = "NAME")]
+    rules: Option<String>,
+}
+
+impl Weights {
+    /// The program with the weights that are given; a model that has none needs none.
+    pub fn load(&self, model: &Model) -> Result<Program, Failure> {
+        if self.weights.is_empty() && !model.stored.is_empty() {
+            let text = format!("error: {} has parameters; give their values with --weights FILE", model.name);
+            return Err(Failure(text));
+        }
+        Ok(model.load(&self.weights, self.rules.as_deref())?)
+    }
+}
 
 /// Where weights and inputs come from.
 #[derive(clap::Args, Clone)]
 pub struct Given {
-    /// Weights, safetensors files
-    #[arg(long, value_name = "FILE")]
-    pub weights: Vec<PathBuf>,
-    /// Which `weights` block of the model to apply
-    #[arg(long, value_name = "NAME")]
-    pub rules: Option<String>,
+    #[command(flatten)]
+    weights: Weights,
     /// Which entry; the first if not given
     #[arg(long)]
     pub entry: Option<String>,
@@ -39,16 +57,24 @@ fn size(text: &str) -> Result<(String, usize), String> {
 }
 
 impl Given {
-    /// The program with its weights; random ones only if `random` says so.
-    pub fn program(&self, model: &nnc::Model, random: bool) -> Result<Program, Failure> {
-        if self.weights.is_empty() && !model.stored.is_empty() && !random {
-            let text = format!("error: {} has parameters; give their values with --weights FILE", model.name);
-            return Err(Failure(text));
+    /// The program, compiled or from its file, and what compiling took; weights that are not given are random if
+    /// `random` says so.
+    pub fn program(&self, source: &Source, random: bool) -> Result<(Program, Vec<Stage>), Failure> {
+        if nnc::is_program(&source.file) {
+            let file = source.file.display();
+            let compiling = source.model.is_some() || !source.define.is_empty() || source.target_cpu.is_some();
+            if compiling || !self.weights.weights.is_empty() || self.weights.rules.is_some() {
+                let options = "--model, -D, --target-cpu, --weights and --rules";
+                return Err(Failure(format!("error: {file} is compiled; {options} are for `nnc compile`")));
+            }
+            return Ok((Program::open(&source.file)?, vec![]));
         }
-        Ok(match self.weights.is_empty() {
+        let model = source.compiler()?.build()?;
+        let program = match random && self.weights.weights.is_empty() {
             true => model.with_random_weights(self.seed)?,
-            false => model.load(&self.weights, self.rules.as_deref())?,
-        })
+            false => self.weights.load(&model)?,
+        };
+        Ok((program, model.stages))
     }
 
     /// The chosen entry of a program.
@@ -87,7 +113,9 @@ impl Given {
         let mut state = self.seed ^ 0x2545f4914f6cdd1d;
         let made = entry.inputs.iter().zip(read).map(|(port, tensor)| match (tensor, given(port)) {
             (Some(tensor), _) => Ok(tensor),
-            (None, None) if !random => Err(Failure(format!("error: input `{}` is not given: --input {}=FILE", port.name, port.name))),
+            (None, None) if !random => {
+                Err(Failure(format!("error: input `{}` is not given: --input {}=FILE", port.name, port.name)))
+            }
             (None, kind) => make(port, &sizes, &entry.symbols, kind == Some("zeros"), &mut state),
         });
         made.collect()
@@ -114,7 +142,13 @@ fn from_file(path: &Path, port: &Port, sizes: &mut [Option<usize>]) -> Result<Te
     }
 }
 
-fn make(port: &Port, sizes: &[Option<usize>], names: &[String], zeros: bool, state: &mut u64) -> Result<Tensor, Failure> {
+fn make(
+    port: &Port,
+    sizes: &[Option<usize>],
+    names: &[String],
+    zeros: bool,
+    state: &mut u64,
+) -> Result<Tensor, Failure> {
     let known: Vec<i64> = sizes.iter().map(|s| s.map_or(1, |n| n as i64)).collect();
     let unknown = port.dims.iter().find_map(|d| match d {
         Formula::Symbol(s) if sizes[*s].is_none() => Some(&names[*s]),

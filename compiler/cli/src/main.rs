@@ -2,11 +2,16 @@
 
 mod bench;
 mod check;
+mod compile;
+mod doctor;
 mod dump;
+mod fmt;
 mod inputs;
+mod names;
 mod run;
+mod text;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,23 +27,36 @@ struct Cli {
 enum Command {
     /// Check a model: its entries, guards, parameters and memory
     Check(check::Arguments),
-    /// Show what a model becomes at one stage of compiling
-    Dump(dump::Arguments),
+    /// Lay out .nn files, in place
+    Fmt(fmt::Arguments),
+    /// List what a model stores, and match it with a checkpoint
+    Names(names::Arguments),
+    /// Compile a model; with -o, into a file that runs without its source
+    Compile(compile::Arguments),
     /// Run an entry on inputs
     Run(run::Arguments),
     /// Time an entry
     Bench(bench::Arguments),
+    /// Show what a model becomes at one stage of compiling
+    Dump(dump::Arguments),
+    /// Tell what this machine offers
+    Doctor(doctor::Arguments),
     /// Explain a code such as E0301
     Explain {
         /// A code from an error message
         code: String,
+    },
+    /// Print completions for a shell: `nnc completions bash > ~/.local/share/bash-completion/completions/nnc`
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
     },
 }
 
 /// What to compile: shared by all commands that take a model.
 #[derive(Args, Clone)]
 struct Source {
-    /// The model, a .nn file
+    /// The model, a .nn file; `run` and `bench` take a program that `compile` wrote too
     file: PathBuf,
     /// Which model of the file; the first if not given
     #[arg(long)]
@@ -46,8 +64,8 @@ struct Source {
     /// Fix a constant, a configuration of the model, or a dim of its inputs
     #[arg(short = 'D', value_name = "NAME=VALUE", value_parser = pair)]
     define: Vec<(String, String)>,
-    /// Instruction set: avx512, avx2; the widest of this machine if not given
-    #[arg(long, value_parser = isa)]
+    /// Instruction set: avx512, avx2 or baseline; the widest of this machine if not given
+    #[arg(long, value_name = "ISA")]
     target_cpu: Option<nnc::Isa>,
 }
 
@@ -75,11 +93,6 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn isa(text: &str) -> Result<nnc::Isa, String> {
-    let known = [nnc::Isa::Avx512, nnc::Isa::Avx2];
-    known.into_iter().find(|i| i.to_string() == text).ok_or_else(|| "expected avx512 or avx2".into())
-}
-
 /// A message for the user; the command ends with exit code 1.
 struct Failure(String);
 
@@ -92,10 +105,15 @@ impl<E: Into<nnc::Error>> From<E> for Failure {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Fmt(arguments) => fmt::run(&arguments),
+        Command::Names(arguments) => names::run(&arguments),
+        Command::Compile(arguments) => compile::run(&arguments),
         Command::Dump(arguments) => dump::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Explain { code } => explain(&code),
+        Command::Completions { shell } => Ok(completions(shell)),
     };
     match result {
         Ok(text) => {
@@ -113,6 +131,12 @@ fn main() -> ExitCode {
 fn print(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut out = vec![];
+    clap_complete::generate(shell, &mut Cli::command(), "nnc", &mut out);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn explain(code: &str) -> Result<String, Failure> {

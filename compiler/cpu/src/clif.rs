@@ -7,13 +7,11 @@
 
 use crate::vir::{Comparison, Function, Inst, IntOp, MaskOp, Memory, Op, Type, UnaryOp, Value, VecOp};
 use crate::x86::EmitError;
-use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32, F32X4, I8X16, I32, I32X4, I64};
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind};
-use cranelift_codegen::isa::CallConv;
+use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FuncInstBuilder, FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use std::collections::HashMap;
 
 const LANES: usize = 4;
@@ -23,12 +21,6 @@ const ALL: u32 = 0b1111;
 const ZEROS: i64 = 0;
 const WASTE: i64 = 8;
 
-impl From<ModuleError> for EmitError {
-    fn from(e: ModuleError) -> EmitError {
-        EmitError(e.to_string())
-    }
-}
-
 /// The type of every kernel: `extern "C" fn(table: *const u64, begin: i64, end: i64)`.
 pub(crate) fn kernel_signature(convention: CallConv) -> Signature {
     let mut signature = Signature::new(convention);
@@ -36,24 +28,20 @@ pub(crate) fn kernel_signature(convention: CallConv) -> Signature {
     signature
 }
 
-/// Adds a function of 4 lanes to a module.
-pub fn define(module: &mut impl Module, name: &str, function: &Function) -> Result<FuncId, EmitError> {
+/// A function of 4 lanes in Cranelift's own IR.
+pub fn translate(function: &Function, isa: &dyn TargetIsa) -> Result<ir::Function, EmitError> {
     debug_assert_eq!(function.verify(), Ok(()));
     if function.lanes != LANES {
         return Err(EmitError(format!("a function of {} lanes is not for vectors of 128 bits", function.lanes)));
     }
-    let config = module.target_config();
-    let signature = kernel_signature(config.default_call_conv);
-    let id = module.declare_function(name, Linkage::Local, &signature)?;
-    let mut context = Context::new();
-    context.func = ir::Function::with_name_signature(ir::UserFuncName::user(0, id.as_u32()), signature);
-    let mut builder_context = FunctionBuilderContext::new();
-    let mut translate = Translate::new(FunctionBuilder::new(&mut context.func, &mut builder_context), function);
+    let signature = kernel_signature(isa.default_call_conv());
+    let mut translated = ir::Function::with_name_signature(ir::UserFuncName::default(), signature);
+    let mut context = FunctionBuilderContext::new();
+    let mut translate = Translate::new(FunctionBuilder::new(&mut translated, &mut context), function);
     translate.function();
     translate.b.seal_all_blocks();
-    translate.b.finalize(config);
-    module.define_function(id, &mut context)?;
-    Ok(id)
+    translate.b.finalize(isa.frontend_config());
+    Ok(translated)
 }
 
 struct Translate<'a> {

@@ -2,12 +2,9 @@
 
 pub mod clif;
 pub mod lower;
-pub mod memory;
 pub mod module;
-pub mod target;
 pub mod vir;
 pub mod x86;
 
-pub use memory::CodeMemory;
+pub use engine::{CodeMemory, Isa};
 pub use module::Module;
-pub use target::Isa;

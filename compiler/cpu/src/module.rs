@@ -1,67 +1,26 @@
 //! Code of many functions in one place: emitted bytes, what Cranelift compiles, and entries that call them.
 
 use crate::clif::{self, kernel_signature};
-use crate::target::Isa;
 use crate::vir::Function;
 use crate::x86::{self, EmitError};
-use cranelift_codegen::Context;
+use cranelift_codegen::binemit::Reloc;
+use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{self, AbiParam, InstBuilder, MemFlagsData, Signature};
+use cranelift_codegen::ir::{self, AbiParam, ExternalName, InstBuilder, LibCall, MemFlagsData, Signature};
+use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{FuncId, Linkage, Module as _, default_libcall_names};
+use engine::Isa;
+use engine::code::{ALIGN, Blob, Code, Helper, Relocation, Target};
 
-/// Compiled code of one kernel: its argument table, the first task and the one after the last.
-pub type KernelFn = unsafe extern "C" fn(table: *const u64, begin: i64, end: i64);
+/// Fills the room between functions: a breakpoint.
+const BETWEEN: u8 = 0xcc;
 
-/// Compiled code of one entry: for each of its steps a table and a number of tasks.
-pub type EntryFn = unsafe extern "C" fn(tables: *const *const u64, tasks: *const i64);
-
-/// Cache line, and the boundary that constants behind emitted code need.
-const ALIGN: u64 = 64;
-
-/// What Cranelift calls where a machine lacks an instruction, under C's names.
-fn helpers() -> [(&'static str, *const u8); 5] {
-    [
-        ("fmaf", fused as *const u8),
-        ("floorf", floor as *const u8),
-        ("ceilf", ceil as *const u8),
-        ("truncf", trunc as *const u8),
-        ("nearbyintf", nearest as *const u8),
-    ]
-}
-
-extern "C" fn fused(a: f32, b: f32, c: f32) -> f32 {
-    a.mul_add(b, c)
-}
-
-extern "C" fn floor(x: f32) -> f32 {
-    x.floor()
-}
-
-extern "C" fn ceil(x: f32) -> f32 {
-    x.ceil()
-}
-
-extern "C" fn trunc(x: f32) -> f32 {
-    x.trunc()
-}
-
-extern "C" fn nearest(x: f32) -> f32 {
-    x.round_ties_even()
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct KernelId(FuncId);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct EntryId(FuncId);
-
-/// Collects functions; [`Module::finish`] makes them callable.
+/// Collects functions; [`Module::finish`] makes them callable, [`Module::blob`] keeps them for later.
 pub struct Module {
-    jit: JITModule,
-    functions: usize,
+    isa: OwnedTargetIsa,
+    blob: Blob,
 }
 
 impl Module {
@@ -84,99 +43,109 @@ impl Module {
         }
         let target = cranelift_native::builder_with_options(host).map_err(|e| EmitError(e.into()))?;
         let isa = target.finish(settings::Flags::new(flags)).map_err(|e| EmitError(e.to_string()))?;
-        let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
-        builder.symbols(helpers());
-        Ok(Module { jit: JITModule::new(builder), functions: 0 })
+        let blob = Blob { isa: Isa::Baseline, bytes: vec![], kernels: vec![], entries: vec![], relocations: vec![] };
+        Ok(Module { isa, blob })
     }
 
-    fn name(&mut self) -> String {
-        self.functions += 1;
-        format!("f{}", self.functions)
+    /// Adds a kernel, made for `isa`; gives its number, counted from 0.
+    pub fn kernel(&mut self, function: &Function, isa: Isa) -> Result<usize, EmitError> {
+        let start = if isa == Isa::Baseline {
+            self.compile(clif::translate(function, &*self.isa)?)?
+        } else {
+            let (code, _) = x86::emit(function, isa)?;
+            self.place(&code)
+        };
+        self.blob.isa = self.blob.isa.max(isa);
+        self.blob.kernels.push(start);
+        Ok(self.blob.kernels.len() - 1)
     }
 
-    /// Adds a kernel, made for `isa`.
-    pub fn kernel(&mut self, function: &Function, isa: Isa) -> Result<KernelId, EmitError> {
-        let name = self.name();
-        if isa == Isa::Baseline {
-            return clif::define(&mut self.jit, &name, function).map(KernelId);
-        }
-        let (code, _) = x86::emit(function, isa)?;
-        let signature = kernel_signature(self.jit.target_config().default_call_conv);
-        let id = self.jit.declare_function(&name, Linkage::Local, &signature)?;
-        self.jit.define_function_bytes(id, ALIGN, &code, &[])?;
-        Ok(KernelId(id))
+    /// A kernel of 4 lanes as Cranelift's IR.
+    pub fn clif(&self, function: &Function) -> Result<String, EmitError> {
+        Ok(clif::translate(function, &*self.isa)?.to_string())
     }
 
-    /// Adds an entry that runs all tasks of one kernel after the other.
-    pub fn entry(&mut self, steps: &[KernelId]) -> Result<EntryId, EmitError> {
-        let config = self.jit.target_config();
-        let mut signature = Signature::new(config.default_call_conv);
+    /// Adds an entry that runs all tasks of one kernel after the other; gives its number, counted from 0.
+    pub fn entry(&mut self, steps: &[usize]) -> Result<usize, EmitError> {
+        let convention = self.isa.default_call_conv();
+        let mut signature = Signature::new(convention);
         signature.params = vec![AbiParam::new(I64); 2];
-        let name = self.name();
-        let id = self.jit.declare_function(&name, Linkage::Local, &signature)?;
-        let mut context = Context::new();
-        context.func = ir::Function::with_name_signature(ir::UserFuncName::user(0, id.as_u32()), signature);
+        let mut function = ir::Function::with_name_signature(ir::UserFuncName::default(), signature);
         let mut builder_context = FunctionBuilderContext::new();
-        let mut b = FunctionBuilder::new(&mut context.func, &mut builder_context);
+        let mut b = FunctionBuilder::new(&mut function, &mut builder_context);
         let block = b.create_block();
         b.append_block_params_for_function_params(block);
         b.switch_to_block(block);
         let (tables, tasks) = (b.block_params(block)[0], b.block_params(block)[1]);
+        let kernel = b.import_signature(kernel_signature(convention));
         let zero = b.ins().iconst(I64, 0);
         for (i, step) in steps.iter().enumerate() {
-            let kernel = self.jit.declare_func_in_func(step.0, b.func);
-            // Code may lie further away than a near call reaches.
-            b.func.dfg.ext_funcs[kernel].colocated = false;
+            let name = ir::UserExternalName::new(0, *step as u32);
+            let name = ExternalName::user(b.func.declare_imported_user_function(name));
+            // Called through its address, which is put in when the code is mapped.
+            let data = ir::ExtFuncData { name, signature: kernel, colocated: false, patchable: false };
+            let callee = b.import_function(data);
             let slot = i32::try_from(i * 8).map_err(|_| EmitError(format!("an entry of {} steps", steps.len())))?;
             let flags = MemFlagsData::trusted();
             let (table, end) = (b.ins().load(I64, flags, tables, slot), b.ins().load(I64, flags, tasks, slot));
-            b.ins().call(kernel, &[table, zero, end]);
+            b.ins().call(callee, &[table, zero, end]);
         }
         b.ins().return_(&[]);
         b.seal_all_blocks();
-        b.finalize(config);
-        self.jit.define_function(id, &mut context)?;
-        Ok(EntryId(id))
+        b.finalize(self.isa.frontend_config());
+        let start = self.compile(function)?;
+        self.blob.entries.push(start);
+        Ok(self.blob.entries.len() - 1)
+    }
+
+    fn compile(&mut self, function: ir::Function) -> Result<usize, EmitError> {
+        let mut context = Context::for_function(function);
+        let compiled = context.compile(&*self.isa, &mut ControlPlane::default());
+        let buffer = compiled.map_err(|e| EmitError(format!("{:?}", e.inner)))?.buffer.clone();
+        let start = self.place(buffer.data());
+        for relocation in buffer.relocs() {
+            let target = match &relocation.target {
+                FinalizedRelocTarget::ExternalName(ExternalName::User(name)) => {
+                    let kernel = context.func.params.user_named_funcs()[*name].index;
+                    Target::Own(self.blob.kernels[kernel as usize])
+                }
+                FinalizedRelocTarget::ExternalName(ExternalName::LibCall(call)) => Target::Helper(helper(*call)?),
+                other => return Err(EmitError(format!("code refers to {other:?}"))),
+            };
+            if relocation.kind != Reloc::Abs8 || relocation.addend != 0 {
+                return Err(EmitError(format!("code holds an address as {:?}", relocation.kind)));
+            }
+            self.blob.relocations.push(Relocation { at: start + relocation.offset as usize, target });
+        }
+        Ok(start)
+    }
+
+    fn place(&mut self, code: &[u8]) -> usize {
+        let start = self.blob.bytes.len().next_multiple_of(ALIGN);
+        self.blob.bytes.resize(start, BETWEEN);
+        self.blob.bytes.extend(code);
+        start
+    }
+
+    /// The code as bytes.
+    pub fn blob(self) -> Blob {
+        self.blob
     }
 
     /// Makes everything callable.
-    pub fn finish(mut self) -> Result<Code, EmitError> {
-        self.jit.finalize_definitions()?;
-        Ok(Code { jit: Some(self.jit) })
+    pub fn finish(self) -> Result<Code, EmitError> {
+        self.blob.map().map_err(|e| EmitError(format!("executable memory: {e}")))
     }
 }
 
-/// Code that can be called for as long as this lives.
-pub struct Code {
-    /// `None` while it is dropped only.
-    jit: Option<JITModule>,
-}
-
-// SAFETY: the module is finished. From here on it is only asked for addresses, which changes nothing.
-unsafe impl Send for Code {}
-unsafe impl Sync for Code {}
-
-impl Code {
-    fn address(&self, id: FuncId) -> *const u8 {
-        self.jit.as_ref().expect("there until it is dropped").get_finalized_function(id)
-    }
-
-    pub fn kernel(&self, id: KernelId) -> KernelFn {
-        // SAFETY: a function of this type was defined under this id.
-        unsafe { std::mem::transmute::<*const u8, KernelFn>(self.address(id.0)) }
-    }
-
-    pub fn entry(&self, id: EntryId) -> EntryFn {
-        // SAFETY: as above.
-        unsafe { std::mem::transmute::<*const u8, EntryFn>(self.address(id.0)) }
-    }
-}
-
-impl Drop for Code {
-    fn drop(&mut self) {
-        if let Some(jit) = self.jit.take() {
-            // SAFETY: callers keep this alive for as long as they call into it.
-            unsafe { jit.free_memory() };
-        }
-    }
+/// What Cranelift calls where a machine lacks an instruction.
+fn helper(call: LibCall) -> Result<Helper, EmitError> {
+    Ok(match call {
+        LibCall::FmaF32 => Helper::Fma,
+        LibCall::FloorF32 => Helper::Floor,
+        LibCall::CeilF32 => Helper::Ceil,
+        LibCall::TruncF32 => Helper::Trunc,
+        LibCall::NearestF32 => Helper::Nearest,
+        other => return Err(EmitError(format!("the machine has no {other}"))),
+    })
 }

@@ -25,7 +25,8 @@ fn main() -> Result<(), Error> {
         return Err("the model is not there: run scripts/fetch-minilm.sh first".into());
     }
     let tokenizer = Tokenizer::from_file(folder.join("tokenizer.json"))?;
-    let model = nnc::compile(root.join("dsl-examples/bert_encoder.nn"))?.define("dim", 384).define("layers", 6).build()?;
+    let model =
+        nnc::compile(root.join("dsl-examples/bert_encoder.nn"))?.define("dim", 384).define("layers", 6).build()?;
     let program = model.load(&[folder.join("model.safetensors")], Some("hub"))?;
     let mut session = program.session(std::thread::available_parallelism().map_or(1, |n| n.get()));
 

@@ -1,15 +1,14 @@
 //! From a file to a model: every step in order, timed, each result there to look at.
 
-use crate::code::{CodeError, MachineCode};
 use crate::constants::Constant;
 use crate::error::Error;
 use crate::plan::Planner;
-use cpu::Isa;
 use diag::SourceMap;
 use dsl::Stored;
 use dsl::weights::Rules;
+use engine::{Blob, Code, Isa};
 use graph::{Graph, Storage};
-use lower::{LowerError, Lowered, Target};
+use lower::{LowerError, Lowered, LoweredKernel, Target};
 use passes::Cx;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -60,10 +59,27 @@ pub struct Model {
     pub rules: BTreeMap<String, Rules>,
     pub entries: Vec<engine::Entry>,
     pub(crate) constants: Vec<Constant>,
-    pub(crate) code: Arc<MachineCode>,
+    pub(crate) code: Arc<Code>,
     /// Graphs after the passes, and their kernels, in the order of the entries.
     pub compiled: Vec<Compiled>,
     pub stages: Vec<Stage>,
+}
+
+impl Model {
+    /// The instruction set of the code.
+    pub fn isa(&self) -> Isa {
+        self.code.blob().isa
+    }
+
+    /// Bytes of machine code.
+    pub fn code_bytes(&self) -> usize {
+        self.code.blob().bytes.len()
+    }
+
+    /// How many kernels there are; those that are equal count once.
+    pub fn kernels(&self) -> usize {
+        self.code.blob().kernels.len()
+    }
 }
 
 /// One entry between source and machine code.
@@ -166,11 +182,11 @@ impl Compiler {
             let lowered = lowered.map_err(|e| self.unsupported(&graph, e))?;
             compiled.push((entry.name, Compiled { graph, lowered }));
         }
-        let mut kernels: Vec<&lower::LoweredKernel> = vec![];
+        let mut kernels: Vec<&LoweredKernel> = vec![];
         let mut known: HashMap<String, usize> = HashMap::new();
         let mut numbers = vec![];
         for (_, c) in &compiled {
-            let number = |k: &'_ lower::LoweredKernel| format!("{}{}", k.kernel, k.schedule);
+            let number = |k: &'_ LoweredKernel| format!("{}{}", k.kernel, k.schedule);
             let mut own = vec![];
             for kernel in &c.lowered.kernels {
                 let index = *known.entry(number(kernel)).or_insert(kernels.len());
@@ -181,11 +197,8 @@ impl Compiler {
             }
             numbers.push(own);
         }
-        let code = clock.time("emit", || MachineCode::new(kernels.iter().map(|k| &k.scheduled), self.isa));
-        let code = code.map_err(|e| match e {
-            CodeError::Kernel { index, reason } => self.no_code(&compiled, &numbers, index, reason),
-            other => other.into(),
-        })?;
+        let blob = clock.time("emit", || self.emit(&kernels, &compiled, &numbers))?;
+        let code = blob.map().map_err(Error::Memory)?;
         let mut constants = vec![];
         let mut entries = vec![];
         for ((name, c), numbers) in compiled.iter().zip(&numbers) {
@@ -204,10 +217,34 @@ impl Compiler {
         })
     }
 
+    /// Machine code of all kernels, and of entries that run those of `numbers`.
+    fn emit(
+        &self,
+        kernels: &[&LoweredKernel],
+        compiled: &[(String, Compiled)],
+        numbers: &[Vec<usize>],
+    ) -> Result<Blob, Error> {
+        let defect = |e: cpu::x86::EmitError| Error::Defect(e.to_string());
+        // What Cranelift makes is for all machines, so that only `isa` says what a program needs.
+        let mut module = cpu::Module::baseline().map_err(defect)?;
+        for (index, kernel) in kernels.iter().enumerate() {
+            let unsupported = |reason: String| self.no_code(compiled, numbers, index, reason);
+            let function = cpu::lower::lower(&kernel.scheduled).map_err(|e| unsupported(e.to_string()))?;
+            module.kernel(&function, self.isa).map_err(|e| unsupported(e.to_string()))?;
+        }
+        for ((_, c), numbers) in compiled.iter().zip(numbers) {
+            let steps: Vec<usize> = c.lowered.steps.iter().map(|s| numbers[s.kernel]).collect();
+            module.entry(&steps).map_err(defect)?;
+        }
+        Ok(module.blob())
+    }
+
     fn refuse_updates(&self, graph: &Graph) -> Result<(), Error> {
-        let changing = graph.operands.iter().enumerate().find(|(i, o)| {
-            o.storage == graph::Storage::Cache || graph.updates.iter().any(|(u, _)| u == i)
-        });
+        let changing = graph
+            .operands
+            .iter()
+            .enumerate()
+            .find(|(i, o)| o.storage == graph::Storage::Cache || graph.updates.iter().any(|(u, _)| u == i));
         match changing {
             None => Ok(()),
             Some((_, operand)) => Err(Error::Unsupported {

@@ -3,9 +3,11 @@
 use crate::compile::Model;
 use crate::error::Error;
 use crate::session::Session;
-use dsl::weights::{Adapt, FileTensor, Rules};
-use engine::AlignedBytes;
+use dsl::Stored;
+use dsl::weights::{Adapt, FileTensor, Rules, Source};
+use engine::{AlignedBytes, Isa};
 use kernel::schedule::{LayoutDim, Part};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use tensor::safetensors::Weights;
@@ -44,9 +46,33 @@ impl Program {
         &self.inner.entries
     }
 
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The instruction set that the program needs.
+    pub fn isa(&self) -> Isa {
+        self.inner.code.blob().isa
+    }
+
+    /// Bytes of machine code.
+    pub fn code_bytes(&self) -> usize {
+        self.inner.code.blob().bytes.len()
+    }
+
+    /// Writes the program with its weights to a file that [`Program::open`] reads, whole or not at all.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        Ok(self.inner.save(path.as_ref())?)
+    }
+
+    /// A program from a file. The file holds machine code: trust it as you would an executable.
+    pub fn open(path: impl AsRef<Path>) -> Result<Program, Error> {
+        Ok(Program { inner: Arc::new(engine::Program::open(path.as_ref())?) })
+    }
+
     /// Bytes of constants in the layouts that kernels read.
     pub fn constant_bytes(&self) -> usize {
-        self.inner.constants.iter().map(|c| c.data.len()).sum()
+        self.inner.constants.iter().map(|c| c.len).sum()
     }
 }
 
@@ -54,18 +80,8 @@ impl Model {
     /// The program with the weights of safetensors files, by the rules of the `weights` block called `rules`; without
     /// one, by the only block, or by equal names.
     pub fn load(&self, files: &[impl AsRef<Path>], rules: Option<&str>) -> Result<Program, Error> {
-        let rules = self.rules(rules)?;
         let files = files.iter().map(|f| Weights::open(f.as_ref())).collect::<Result<Vec<_>, _>>()?;
-        let mut tensors = vec![];
-        for file in &files {
-            for (name, shape, _) in file.entries() {
-                tensors.push(FileTensor { name, shape: shape.iter().map(|n| *n as i64).collect() });
-            }
-        }
-        let names: Vec<String> = files.iter().map(|f| f.path().display().to_string()).collect();
-        let sources = rules
-            .assign(&tensors, &self.stored)
-            .map_err(|mismatch| Error::Weights(mismatch.message(&names.join(", "), &self.name)))?;
+        let sources = assign(&self.name, &self.stored, &self.rules, &files, rules)?;
         self.with(&mut |name| {
             let source = sources.iter().find(|s| s.stored == name);
             let source = source.ok_or_else(|| Error::Defect(format!("no source for `{name}`")))?;
@@ -85,7 +101,8 @@ impl Model {
             let shape: Option<Vec<usize>> = stored.ty.dims.iter().map(|d| d.as_int().map(|n| n as usize)).collect();
             let shape = shape.ok_or_else(|| Error::Defect(format!("`{name}` has no fixed shape")))?;
             let bound = 1.0 / (*shape.last().unwrap_or(&1) as f64).sqrt();
-            let mut state = name.bytes().fold(seed ^ 0x9e3779b97f4a7c15, |h, b| (h ^ b as u64).wrapping_mul(0x100000001b3));
+            let mut state =
+                name.bytes().fold(seed ^ 0x9e3779b97f4a7c15, |h, b| (h ^ b as u64).wrapping_mul(0x100000001b3));
             let next = || {
                 state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 ((state >> 40) as f64 / (1u64 << 24) as f64 * 2.0 - 1.0) * bound
@@ -97,51 +114,93 @@ impl Model {
 
     /// The program with the tensor that `stored` gives for each parameter, state included.
     pub fn with(&self, stored: &mut dyn FnMut(&str) -> Result<Tensor, Error>) -> Result<Program, Error> {
-        let mut constants = vec![];
+        let mut places = vec![];
+        let mut total = 0;
         for constant in &self.constants {
+            let len = constant.packed_len();
+            places.push((total, len));
+            // A line apart, so that reads past an end stay inside.
+            total += len.next_multiple_of(LINE) + LINE;
+        }
+        let mut memory = AlignedBytes::zeroed(total);
+        for (constant, (offset, len)) in self.constants.iter().zip(&places) {
             let tensor = match &constant.content {
                 Content::Values(values) => Tensor::from_f64(constant.elem, &constant.dims, values.iter().copied()),
                 Content::Stored(name) => {
                     let tensor = stored(name)?;
                     if tensor.elem.is_float() != constant.elem.is_float() {
-                        let text = format!("`{name}` holds {} in the file; the model needs {}", tensor.elem, constant.elem);
+                        let text =
+                            format!("`{name}` holds {} in the file; the model needs {}", tensor.elem, constant.elem);
                         return Err(Error::Weights(text));
                     }
                     tensor.cast(constant.elem)
                 }
             };
+            pack(&tensor.bytes, constant, &mut memory.bytes_mut()[*offset..*offset + *len]);
+        }
+        let place = |(constant, (offset, len)): (&Constant, (usize, usize))| {
             let name = match &constant.content {
                 Content::Stored(name) => name.clone(),
                 Content::Values(_) => String::new(),
             };
-            let data = Arc::new(pack(&tensor.bytes, constant));
-            constants.push(engine::Constant { name, data });
-        }
-        let inner = engine::Program {
-            entries: self.entries.clone(),
-            kernels: self.code.functions(),
-            constants,
-            code: Box::new(self.code.clone()),
+            engine::Constant { name, offset, len }
         };
+        let constants = self.constants.iter().zip(places).map(place).collect();
+        let (name, entries) = (self.name.clone(), self.entries.clone());
+        let inner = engine::Program { name, entries, constants, memory: Arc::new(memory), code: self.code.clone() };
         Ok(Program { inner: Arc::new(inner) })
     }
+}
 
-    fn rules(&self, name: Option<&str>) -> Result<Rules, Error> {
-        let known = || self.rules.keys().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-        match name {
-            Some(name) => (self.rules.get(name).cloned())
-                .ok_or_else(|| Error::Weights(format!("no `weights` block `{name}` for {}; it has {}", self.name, known()))),
-            None if self.rules.len() > 1 => {
-                Err(Error::Weights(format!("{} has several `weights` blocks, {}: name one", self.name, known())))
-            }
-            None => Ok(self.rules.values().next().cloned().unwrap_or_default()),
+/// Where each of `stored` lies in safetensors files, by the rules of the `weights` block called `chosen`; without one,
+/// by the only block, or by equal names.
+pub fn sources(
+    model: &str,
+    stored: &[Stored],
+    rules: &BTreeMap<String, Rules>,
+    files: &[impl AsRef<Path>],
+    chosen: Option<&str>,
+) -> Result<Vec<Source>, Error> {
+    let files = files.iter().map(|f| Weights::open(f.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    assign(model, stored, rules, &files, chosen)
+}
+
+fn assign(
+    model: &str,
+    stored: &[Stored],
+    rules: &BTreeMap<String, Rules>,
+    files: &[Weights],
+    chosen: Option<&str>,
+) -> Result<Vec<Source>, Error> {
+    let rules = choose(model, rules, chosen)?;
+    let mut tensors = vec![];
+    for file in files {
+        for (name, shape, _) in file.entries() {
+            tensors.push(FileTensor { name, shape: shape.iter().map(|n| *n as i64).collect() });
         }
+    }
+    let names: Vec<String> = files.iter().map(|f| f.path().display().to_string()).collect();
+    rules.assign(&tensors, stored).map_err(|mismatch| Error::Mismatch(mismatch.message(&names.join(", "), model)))
+}
+
+fn choose(model: &str, rules: &BTreeMap<String, Rules>, chosen: Option<&str>) -> Result<Rules, Error> {
+    let known = || rules.keys().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    match chosen {
+        Some(name) => rules.get(name).cloned().ok_or_else(|| {
+            let known = if rules.is_empty() { "none".into() } else { known() };
+            Error::Weights(format!("no `weights` block `{name}` for {model}; it has {known}"))
+        }),
+        None if rules.len() > 1 => {
+            Err(Error::Weights(format!("{model} has several `weights` blocks, {}: name one", known())))
+        }
+        None => Ok(rules.values().next().cloned().unwrap_or_default()),
     }
 }
 
 fn read(files: &[Weights], name: &str) -> Result<Tensor, Error> {
     let found = files.iter().find_map(|f| f.get(name));
-    let found = found.ok_or_else(|| Error::Weights(format!("`{name}` has elements of a type that nnc does not know")))?;
+    let found =
+        found.ok_or_else(|| Error::Weights(format!("`{name}` has elements of a type that nnc does not know")))?;
     Ok(Tensor { elem: found.elem, shape: found.shape.to_vec(), bytes: found.bytes.to_vec() })
 }
 
@@ -149,9 +208,7 @@ fn adapted(adapt: &Adapt, parts: Vec<Tensor>) -> Tensor {
     let [first, ..] = &parts[..] else { return Tensor::zeros(Elem::F32, &[0]) };
     let size = first.elem.size();
     match adapt {
-        Adapt::Reshape(shape) => {
-            Tensor { shape: shape.iter().map(|n| *n as usize).collect(), ..first.clone() }
-        }
+        Adapt::Reshape(shape) => Tensor { shape: shape.iter().map(|n| *n as usize).collect(), ..first.clone() },
         Adapt::Transpose => {
             let rank = first.shape.len();
             let mut shape = first.shape.clone();
@@ -187,34 +244,47 @@ fn adapted(adapt: &Adapt, parts: Vec<Tensor>) -> Tensor {
     }
 }
 
-/// The bytes of a row-major tensor in a constant's layout. What the layout rounds up is zero.
-fn pack(bytes: &[u8], constant: &Constant) -> AlignedBytes {
-    let size = constant.elem.size();
-    let Some(layout) = &constant.layout else {
-        let mut out = AlignedBytes::zeroed(bytes.len());
-        out.bytes_mut().copy_from_slice(bytes);
-        return out;
-    };
-    let extents: Vec<usize> = layout
-        .iter()
-        .map(|d| {
-            let n = constant.dims[d.dim];
+/// Constants start on lines of the cache.
+const LINE: usize = 64;
+
+impl Constant {
+    /// Extents of the layout, outermost first.
+    fn extents(&self, layout: &[LayoutDim]) -> Vec<usize> {
+        let each = |d: &LayoutDim| {
+            let n = self.dims[d.dim];
             let whole = match d.part {
                 Part::Whole => n,
                 Part::Div(by) => n.div_ceil(by as usize),
                 Part::Mod(by) => by as usize,
             };
             whole + d.pad as usize
-        })
-        .collect();
+        };
+        layout.iter().map(each).collect()
+    }
+
+    /// Bytes in the layout that the kernel reads.
+    fn packed_len(&self) -> usize {
+        let elements: usize = match &self.layout {
+            Some(layout) => self.extents(layout).iter().product(),
+            None => self.dims.iter().product(),
+        };
+        elements * self.elem.size()
+    }
+}
+
+/// Writes a row-major tensor to `out` in a constant's layout. What the layout rounds up is left as it is, zero.
+fn pack(bytes: &[u8], constant: &Constant, out: &mut [u8]) {
+    let Some(layout) = &constant.layout else {
+        return out.copy_from_slice(bytes);
+    };
+    let extents = constant.extents(layout);
     let mut strides = vec![1usize; constant.dims.len()];
     for d in (0..constant.dims.len().saturating_sub(1)).rev() {
         strides[d] = strides[d + 1] * constant.dims[d + 1];
     }
-    let mut out = AlignedBytes::zeroed(extents.iter().product::<usize>() * size);
-    let mut packer = Packer { layout, extents: &extents, dims: &constant.dims, strides: &strides, size, from: bytes, at: 0 };
-    packer.fill(0, &mut vec![0; constant.dims.len()], out.bytes_mut());
-    out
+    let (dims, size) = (&constant.dims, constant.elem.size());
+    let mut packer = Packer { layout, extents: &extents, dims, strides: &strides, size, from: bytes, at: 0 };
+    packer.fill(0, &mut vec![0; constant.dims.len()], out);
 }
 
 struct Packer<'p> {

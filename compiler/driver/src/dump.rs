@@ -1,7 +1,9 @@
 //! Texts of the last stages, for people who look at them.
 
 use crate::error::Error;
-use cpu::Isa;
+use diag::SourceMap;
+use engine::Isa;
+use kernel::schedule::{Mark, Nest};
 use lower::LoweredKernel;
 
 /// Names of the passes, in order.
@@ -15,6 +17,15 @@ pub const PASSES: &[&str] = &{
     names
 };
 
+/// The text of a model in its one layout; `name` stands for it in messages.
+pub fn format(name: &str, text: &str) -> Result<String, Error> {
+    dsl::format(text).map_err(|diagnostics| {
+        let mut sources = SourceMap::default();
+        sources.add(name, text);
+        Error::Model { diagnostics, sources: Box::new(sources) }
+    })
+}
+
 /// A kernel as vector IR.
 pub fn vector_ir(kernel: &LoweredKernel) -> Result<String, Error> {
     let function = cpu::lower::lower(&kernel.scheduled).map_err(|e| Error::Defect(e.to_string()))?;
@@ -26,4 +37,33 @@ pub fn assembly(kernel: &LoweredKernel, isa: Isa) -> Result<String, Error> {
     let function = cpu::lower::lower(&kernel.scheduled).map_err(|e| Error::Defect(e.to_string()))?;
     let (code, _) = cpu::x86::emit(&function, isa).map_err(|e| Error::Defect(e.to_string()))?;
     Ok(cpu::x86::disassemble(&code))
+}
+
+/// A kernel made for 4 lanes, the instruction set `baseline`, as Cranelift's IR.
+pub fn clif(kernel: &LoweredKernel) -> Result<String, Error> {
+    let defect = |e: cpu::x86::EmitError| Error::Defect(e.to_string());
+    let function = cpu::lower::lower(&kernel.scheduled).map_err(|e| Error::Defect(e.to_string()))?;
+    cpu::Module::baseline().and_then(|m| m.clif(&function)).map_err(defect)
+}
+
+/// A kernel made for 4 lanes as CUDA C++, its tasks as blocks of one thread; the prelude is not shown.
+pub fn cuda(kernel: &LoweredKernel) -> Result<String, Error> {
+    let mut schedule = kernel.schedule.clone();
+    schedule.nest.iter_mut().for_each(|nest| tasks_to_blocks(nest, 0));
+    let scheduled = kernel::apply(&kernel.kernel, &schedule, Isa::Baseline.lanes() as i64);
+    let scheduled = scheduled.map_err(|e| Error::Defect(e.to_string()))?;
+    let source = cuda::emit(&scheduled).map_err(|e| Error::Defect(e.to_string()))?;
+    Ok(source.text)
+}
+
+/// Parallel loops become dimensions of the grid, the outermost the first of `dimension` and those after it.
+fn tasks_to_blocks(nest: &mut Nest, mut dimension: u8) {
+    let (Nest::Loops { loops, .. } | Nest::Compute { loops, .. }) = &mut *nest;
+    for each in loops.iter_mut().filter(|l| l.mark == Mark::Parallel) {
+        each.mark = if dimension < 3 { Mark::Block(dimension) } else { Mark::Serial };
+        dimension += 1;
+    }
+    if let Nest::Loops { body, .. } = nest {
+        body.iter_mut().for_each(|inner| tasks_to_blocks(inner, dimension));
+    }
 }

@@ -18,7 +18,10 @@ pub enum Error {
     Defect(String),
     #[error(transparent)]
     File(#[from] tensor::FileError),
-    /// A checkpoint that does not fit.
+    /// A checkpoint that does not fit, told in full.
+    #[error("{0}")]
+    Mismatch(String),
+    /// A checkpoint or a choice of rules that is wrong otherwise.
     #[error("{0}")]
     Weights(String),
     #[error(transparent)]
@@ -38,6 +41,7 @@ impl Error {
             Error::Model { diagnostics, sources } => {
                 diagnostics.iter().map(|d| d.render(sources, colours)).collect::<Vec<_>>().join("\n\n")
             }
+            Error::Mismatch(message) => message.clone(),
             other => format!("error: {other}"),
         }
     }

@@ -10,7 +10,6 @@
 //! # Ok(()) }
 //! ```
 
-mod code;
 mod compile;
 mod constants;
 mod dump;
@@ -19,12 +18,13 @@ mod plan;
 mod session;
 
 pub use compile::{Compiled, Compiler, Model, Stage, compile, compile_graph, compile_text};
-pub use constants::Program;
-pub use cpu::Isa;
+pub use constants::{Program, sources};
 pub use dsl::Entry as ModelEntry;
-pub use dump::{PASSES, assembly, vector_ir};
-pub use engine::{CallError, Entry, Formula, Port, Session as EngineSession, View, ViewMut};
+pub use dsl::{Stored, weights};
+pub use dump::{PASSES, assembly, clif, cuda, format, vector_ir};
+pub use engine::file::is_program;
+pub use engine::{AsView, AsViewMut, CallError, Entry, Formula, Isa, Port, Session as EngineSession, View, ViewMut};
 pub use error::Error;
 pub use graph::Storage;
-pub use session::{Session, view};
+pub use session::Session;
 pub use tensor::{Elem, Tensor, npy, safetensors, write_whole};

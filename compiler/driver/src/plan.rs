@@ -59,7 +59,8 @@ impl Planner<'_> {
                         }
                     };
                     let dims: Option<Vec<i64>> = buffer.dims.iter().map(Dim::as_int).collect();
-                    let dims = dims.ok_or_else(|| Error::Defect(format!("{owner} is constant but has no fixed dims")))?;
+                    let dims =
+                        dims.ok_or_else(|| Error::Defect(format!("{owner} is constant but has no fixed dims")))?;
                     let dims = dims.into_iter().map(|n| n as usize).collect();
                     let layout = layout.as_ref().map(|l| l.dims.clone());
                     let constant = Constant { content, elem: buffer.elem, dims, layout };
@@ -77,10 +78,8 @@ impl Planner<'_> {
         for step in &lowered.steps {
             let made = &lowered.kernels[step.kernel];
             let sizes = step.sizes.iter().map(|d| planner.formula(d)).collect::<Result<Vec<_>, _>>()?;
-            let cost = Formula::Floor(
-                Box::new(planner.formula(&step.work)?),
-                Box::new(Formula::Const(OPERATIONS_PER_NS)),
-            );
+            let cost =
+                Formula::Floor(Box::new(planner.formula(&step.work)?), Box::new(Formula::Const(OPERATIONS_PER_NS)));
             steps.push(Step {
                 name: made.kernel.name.clone(),
                 kernel: kernels[step.kernel],

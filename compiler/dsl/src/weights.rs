@@ -51,6 +51,18 @@ pub struct Source {
     pub adapt: Vec<Adapt>,
 }
 
+/// `a.weight, b.weight |> concat(0)`
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.from.join(", "))?;
+        self.adapt.iter().try_for_each(|adapt| match adapt {
+            Adapt::Transpose => f.write_str(" |> transpose"),
+            Adapt::Reshape(dims) => write!(f, " |> reshape({dims:?})"),
+            Adapt::Concat(axis) => write!(f, " |> concat({axis})"),
+        })
+    }
+}
+
 /// Why a file does not fit: everything at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mismatch {

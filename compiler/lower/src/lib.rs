@@ -7,7 +7,7 @@ pub mod schedule;
 use build::{Built, Memory, Misfit};
 use graph::{Class, Dim, Graph, Group, GroupKind, Op, Storage, Value};
 use kernel::schedule::Layout;
-use kernel::{Kernel, Role, Schedule, ScheduleError, Scheduled};
+use kernel::{Kernel, Schedule, ScheduleError, Scheduled};
 pub use schedule::Target;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tensor::Elem;

@@ -5,6 +5,7 @@ pub mod dead;
 pub mod decompose;
 pub mod fold;
 pub mod fuse;
+pub mod padding;
 pub mod pipeline;
 pub mod simplify;
 

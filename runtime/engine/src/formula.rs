@@ -1,7 +1,9 @@
 //! Whole numbers that depend on the sizes of one call: dims, buffer lengths, trip counts, guards.
 
+use serde::{Deserialize, Serialize};
+
 /// An expression over the symbols of an entry (its dims that the caller chooses), evaluated once per new sizes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Formula {
     Const(i64),
     /// Index into the entry's symbols.

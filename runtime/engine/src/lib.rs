@@ -1,12 +1,15 @@
 //! Runs compiled programs: plans, memory, threads. No compiler crate is needed here.
 
+pub mod code;
+pub mod file;
 pub mod formula;
+pub mod isa;
 pub mod plan;
 pub mod pool;
 pub mod session;
 
+pub use code::{Blob, Code, CodeMemory, EntryFn, KernelFn};
 pub use formula::Formula;
-pub use plan::{
-    AlignedBytes, Code, Condition, Constant, Entry, Guard, KernelFn, Place, PlanBuffer, Port, Program, Step,
-};
-pub use session::{CallError, Session, View, ViewMut};
+pub use isa::Isa;
+pub use plan::{AlignedBytes, Condition, Constant, Entry, Guard, Place, PlanBuffer, Port, Program, Step};
+pub use session::{AsView, AsViewMut, CallError, Session, View, ViewMut};

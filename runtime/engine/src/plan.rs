@@ -1,28 +1,23 @@
 //! A plan: what compiling yields and the engine runs. Plain data, but for the code itself.
 
+use crate::code::Code;
 use crate::formula::Formula;
+use serde::{Deserialize, Serialize};
+use std::alloc::Layout;
 use std::sync::Arc;
 use tensor::Elem;
 
-/// Compiled code of one kernel. The table holds, in 8-byte slots: a pointer to the error word, a pointer for each
-/// buffer, each size, a pointer to scratch memory of the thread. The call runs tasks from `begin` to `end`.
-pub type KernelFn = unsafe extern "C" fn(table: *const u64, begin: i64, end: i64);
-
-/// Keeps the memory that holds code.
-pub trait Code: Send + Sync {}
-
-impl<T: Send + Sync> Code for T {}
-
 /// An input or a result of an entry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Port {
     pub name: String,
+    #[serde(with = "as_text")]
     pub elem: Elem,
     pub dims: Vec<Formula>,
 }
 
 /// Where a buffer's memory comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     Input(usize),
     Output(usize),
@@ -35,14 +30,14 @@ pub enum Place {
     },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PlanBuffer {
     pub place: Place,
     pub bytes: Formula,
 }
 
 /// One kernel launch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Step {
     /// For reports: what runs here.
     pub name: String,
@@ -58,20 +53,20 @@ pub struct Step {
 }
 
 /// A condition on sizes, checked before anything runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Guard {
     pub condition: Condition,
     /// As in the source, with its place: shown when the condition fails.
     pub text: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Condition {
     Equal(Formula, Formula),
     AtMost(Formula, Formula),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     pub name: String,
     /// Names of the dims that the caller's inputs choose, each at least 1.
@@ -84,34 +79,65 @@ pub struct Entry {
 }
 
 /// A weight or other constant, in the layout that kernels read.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Constant {
     pub name: String,
-    pub data: Arc<AlignedBytes>,
+    /// Where it lies in the memory of all constants, in bytes.
+    pub offset: usize,
+    pub len: usize,
 }
 
 /// Everything needed to run; shared by sessions.
 pub struct Program {
+    pub name: String,
+    /// Entry `i` is function `i` of the code's entries.
     pub entries: Vec<Entry>,
-    pub kernels: Vec<KernelFn>,
     pub constants: Vec<Constant>,
-    /// Dropped last, with the kernels' memory.
-    pub code: Box<dyn Code>,
+    /// All constants, in one piece.
+    pub memory: Arc<AlignedBytes>,
+    pub code: Arc<Code>,
 }
 
-/// Bytes at a 64-byte boundary, with a vector's worth of room after the end.
+impl Program {
+    /// The address of a constant.
+    pub fn constant(&self, index: usize) -> *const u8 {
+        self.memory.bytes()[self.constants[index].offset..].as_ptr()
+    }
+}
+
+/// Bytes at a 64-byte boundary, with a vector's worth of room after the end. Large ones lie in huge pages where the
+/// system has them: weights that stream through a kernel touch a new small page every 40 ns.
 pub struct AlignedBytes {
-    words: Vec<Line>,
+    start: std::ptr::NonNull<u8>,
+    layout: Layout,
     len: usize,
 }
 
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
+// SAFETY: the memory is owned, and only reached through references.
+unsafe impl Send for AlignedBytes {}
+unsafe impl Sync for AlignedBytes {}
+
+const LINE: usize = 64;
+const HUGE_PAGE: usize = 2 << 20;
 
 impl AlignedBytes {
     pub fn zeroed(len: usize) -> AlignedBytes {
-        AlignedBytes { words: vec![Line([0; 64]); len.div_ceil(64) + 1], len }
+        let huge = len >= HUGE_PAGE;
+        let align = if huge { HUGE_PAGE } else { LINE };
+        let layout = Layout::from_size_align(len.next_multiple_of(LINE) + LINE, align);
+        let Ok(layout) = layout else { panic!("{len} bytes are more than this machine can address") };
+        // SAFETY: the layout is not empty; the memory is written whole before anybody reads it.
+        unsafe {
+            let start = std::alloc::alloc(layout);
+            let Some(start) = std::ptr::NonNull::new(start) else { std::alloc::handle_alloc_error(layout) };
+            #[cfg(target_os = "linux")]
+            if huge {
+                // Advice only: without huge pages everything works, a little slower.
+                libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE);
+            }
+            start.as_ptr().write_bytes(0, layout.size());
+            AlignedBytes { start, layout, len }
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -123,15 +149,15 @@ impl AlignedBytes {
     }
 
     pub fn as_ptr(&self) -> *const u8 {
-        self.words.as_ptr().cast()
+        self.start.as_ptr()
     }
 
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.words.as_mut_ptr().cast()
+        self.start.as_ptr()
     }
 
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `words` owns at least `len` initialised bytes.
+        // SAFETY: the memory holds at least `len` initialised bytes.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len) }
     }
 
@@ -139,5 +165,44 @@ impl AlignedBytes {
         let len = self.len;
         // SAFETY: as above, and the borrow is unique.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), len) }
+    }
+}
+
+impl Drop for AlignedBytes {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout, and nobody has a reference any more.
+        unsafe { std::alloc::dealloc(self.start.as_ptr(), self.layout) };
+    }
+}
+
+/// Element types by name.
+mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use tensor::Elem;
+
+    pub fn serialize<S: Serializer>(elem: &Elem, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(elem)
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(d: D) -> Result<Elem, D::Error> {
+        let name = <&str>::deserialize(d)?;
+        name.parse().map_err(|_| D::Error::custom(format!("no element type `{name}`")))
+    }
+}
+
+/// Bytes as they are.
+pub(crate) mod as_bytes {
+    use super::AlignedBytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(data: &AlignedBytes, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(data.bytes())
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(d: D) -> Result<AlignedBytes, D::Error> {
+        let bytes = <&[u8]>::deserialize(d)?;
+        let mut data = AlignedBytes::zeroed(bytes.len());
+        data.bytes_mut().copy_from_slice(bytes);
+        Ok(data)
     }
 }

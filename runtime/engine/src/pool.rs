@@ -33,6 +33,8 @@ struct Shared {
     /// Workers inside the open job.
     active: AtomicUsize,
     parked: AtomicUsize,
+    /// Workers that have come up.
+    started: AtomicUsize,
     stop: AtomicBool,
 }
 
@@ -61,6 +63,7 @@ impl Pool {
             chunk: AtomicI64::new(1),
             active: AtomicUsize::new(0),
             parked: AtomicUsize::new(0),
+            started: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
         });
         let start = |thread: usize| {
@@ -69,6 +72,10 @@ impl Pool {
         };
         // A system that refuses a thread leaves fewer: slower, not wrong.
         let workers: Vec<JoinHandle<()>> = (1..threads.max(1)).map_while(|i| start(i).ok()).collect();
+        // A thread allocates while it comes up; calls are not to.
+        while shared.started.load(Ordering::SeqCst) < workers.len() {
+            thread::yield_now();
+        }
         let handles = workers.iter().map(|w| w.thread().clone()).collect();
         Pool { shared, workers, handles }
     }
@@ -134,6 +141,7 @@ impl Shared {
     }
 
     fn work(&self, thread: usize) {
+        self.started.fetch_add(1, Ordering::SeqCst);
         let mut seen = 0;
         loop {
             let Some(epoch) = self.wait(seen) else { return };

@@ -3,11 +3,12 @@
 //! Sizes come from the shapes of the inputs. A call with the sizes of the one before touches no allocator: argument
 //! tables are ready, only the pointers to inputs and outputs are put in.
 
+use crate::code::{EntryFn, KernelFn};
 use crate::formula::Formula;
-use crate::plan::{AlignedBytes, Condition, Entry, KernelFn, Place, Port, Program};
+use crate::plan::{AlignedBytes, Condition, Entry, Place, Port, Program};
 use crate::pool::{Job, Pool};
 use std::sync::Arc;
-use tensor::Elem;
+use tensor::{Elem, Tensor};
 
 /// Below this estimate a step stays on one thread: waking and joining costs about as much.
 const SHARE_NS: i64 = 4_000;
@@ -23,6 +24,8 @@ pub enum CallError {
     OutputCount { entry: String, expected: usize, got: usize },
     #[error("input `{name}` must be {expected}, got {got}")]
     Input { name: String, expected: String, got: String },
+    #[error("input `{name}` is {ty} but has {bytes} bytes")]
+    InputBytes { name: String, ty: String, bytes: usize },
     #[error("output `{name}` must have room for {expected}, got {got}")]
     Output { name: String, expected: String, got: String },
     #[error("{0}")]
@@ -41,6 +44,14 @@ pub struct View<'a> {
     pub bytes: &'a [u8],
 }
 
+impl View<'_> {
+    /// Whether there are as many bytes as the shape says.
+    fn is_whole(&self) -> bool {
+        let len = self.shape.iter().try_fold(self.elem.size(), |n, d| n.checked_mul(*d));
+        len == Some(self.bytes.len())
+    }
+}
+
 /// Room for a result.
 pub struct ViewMut<'a> {
     pub elem: Elem,
@@ -48,6 +59,41 @@ pub struct ViewMut<'a> {
     pub bytes: &'a mut [u8],
 }
 
+/// What an entry can read.
+pub trait AsView {
+    fn as_view(&self) -> View<'_>;
+}
+
+/// What an entry can write to.
+pub trait AsViewMut {
+    fn as_view_mut(&mut self) -> ViewMut<'_>;
+}
+
+impl AsView for View<'_> {
+    fn as_view(&self) -> View<'_> {
+        *self
+    }
+}
+
+impl AsView for Tensor {
+    fn as_view(&self) -> View<'_> {
+        View { elem: self.elem, shape: &self.shape, bytes: &self.bytes }
+    }
+}
+
+impl AsViewMut for ViewMut<'_> {
+    fn as_view_mut(&mut self) -> ViewMut<'_> {
+        ViewMut { elem: self.elem, shape: self.shape, bytes: self.bytes }
+    }
+}
+
+impl AsViewMut for Tensor {
+    fn as_view_mut(&mut self) -> ViewMut<'_> {
+        ViewMut { elem: self.elem, shape: &self.shape, bytes: &mut self.bytes }
+    }
+}
+
+/// The memory of one caller, and calls of entries.
 pub struct Session {
     program: Arc<Program>,
     pool: Pool,
@@ -62,6 +108,8 @@ struct Bound {
     symbols: Vec<i64>,
     outputs: Vec<Vec<usize>>,
     steps: Vec<BoundStep>,
+    /// All steps as one function, if none is shared between threads.
+    whole: Option<Whole>,
     /// Slots that hold a pointer to an input or output: (step, slot, place).
     patches: Vec<(usize, usize, Place)>,
     /// Address of the arena and of scratch when the tables were filled.
@@ -75,6 +123,14 @@ struct BoundStep {
     tables: Vec<Vec<u64>>,
     tasks: i64,
     chunk: i64,
+}
+
+/// The arguments of an entry's function.
+struct Whole {
+    entry: EntryFn,
+    /// For each step the address of its table, and its tasks.
+    tables: Vec<usize>,
+    tasks: Vec<i64>,
 }
 
 struct Launch<'a> {
@@ -114,7 +170,7 @@ impl Session {
     }
 
     /// Shapes of the results for these inputs, after all checks.
-    pub fn output_shapes(&mut self, entry: usize, inputs: &[View]) -> Result<Vec<Vec<usize>>, CallError> {
+    pub fn output_shapes(&mut self, entry: usize, inputs: &[impl AsView]) -> Result<Vec<Vec<usize>>, CallError> {
         self.prepare(entry, inputs)?;
         Ok(self.bound[entry].as_ref().expect("prepared").outputs.clone())
     }
@@ -125,23 +181,34 @@ impl Session {
     }
 
     /// Runs an entry. Outputs have the shapes of [`Session::output_shapes`].
-    pub fn call(&mut self, entry: usize, inputs: &[View], outputs: &mut [ViewMut]) -> Result<(), CallError> {
+    pub fn call(
+        &mut self,
+        entry: usize,
+        inputs: &[impl AsView],
+        outputs: &mut [impl AsViewMut],
+    ) -> Result<(), CallError> {
         self.prepare(entry, inputs)?;
         let plan = &self.program.entries[entry];
         let bound = self.bound[entry].as_mut().expect("prepared");
         check_outputs(plan, bound, outputs)?;
         for (step, slot, place) in &bound.patches {
             let pointer = match place {
-                Place::Input(i) => inputs[*i].bytes.as_ptr() as u64,
-                Place::Output(i) => outputs[*i].bytes.as_mut_ptr() as u64,
+                Place::Input(i) => inputs[*i].as_view().bytes.as_ptr() as u64,
+                Place::Output(i) => outputs[*i].as_view_mut().bytes.as_mut_ptr() as u64,
                 Place::Constant(_) | Place::Arena { .. } => continue,
             };
             bound.steps[*step].tables.iter_mut().for_each(|table| table[*slot] = pointer);
         }
         *self.error = 0;
-        for step in &bound.steps {
-            let launch = Launch { kernel: step.kernel, tables: &step.tables };
-            self.pool.run(&launch, step.tasks, step.chunk);
+        match &bound.whole {
+            // SAFETY: as in `Launch`; there are a table and a number of tasks for each step.
+            Some(whole) => unsafe { (whole.entry)(whole.tables.as_ptr().cast(), whole.tasks.as_ptr()) },
+            None => {
+                for step in &bound.steps {
+                    let launch = Launch { kernel: step.kernel, tables: &step.tables };
+                    self.pool.run(&launch, step.tasks, step.chunk);
+                }
+            }
         }
         // SAFETY: kernels write the word through a pointer kept in their tables.
         match unsafe { std::ptr::read_volatile(&*self.error) } {
@@ -162,24 +229,26 @@ impl Session {
         plan.steps.iter().zip(&bound.steps).map(|(s, b)| (s.name.clone(), time(b, &mut self.pool))).collect()
     }
 
-    fn prepare(&mut self, entry: usize, inputs: &[View]) -> Result<(), CallError> {
-        let program = self.program.clone();
-        let plan = &program.entries[entry];
+    fn prepare(&mut self, entry: usize, inputs: &[impl AsView]) -> Result<(), CallError> {
+        let plan = &self.program.entries[entry];
         if inputs.len() != plan.inputs.len() {
             let (expected, got) = (plan.inputs.len(), inputs.len());
             return Err(CallError::InputCount { entry: plan.name.clone(), expected, got });
         }
         if let Some(bound) = &self.bound[entry]
             && bound.arena == self.arena.as_ptr() as usize
-            && plan.inputs.iter().zip(inputs).all(|(port, view)| fits(port, view, &bound.symbols))
+            && plan.inputs.iter().zip(inputs).all(|(port, view)| fits(port, &view.as_view(), &bound.symbols))
         {
             return Ok(());
         }
-        let symbols = solve(plan, inputs)?;
-        self.bind(entry, plan, symbols)
+        let views: Vec<View> = inputs.iter().map(AsView::as_view).collect();
+        let symbols = solve(plan, &views)?;
+        self.bind(entry, symbols)
     }
 
-    fn bind(&mut self, entry: usize, plan: &Entry, symbols: Vec<i64>) -> Result<(), CallError> {
+    fn bind(&mut self, entry: usize, symbols: Vec<i64>) -> Result<(), CallError> {
+        let program = self.program.clone();
+        let plan = &program.entries[entry];
         let overflow = || CallError::Overflow(named(plan, &symbols));
         let value = |f: &Formula| f.evaluate(&symbols).ok_or_else(overflow);
         check_guards(plan, &symbols)?;
@@ -205,7 +274,7 @@ impl Session {
             let mut table = vec![&raw mut *self.error as u64];
             for buffer in &step.buffers {
                 table.push(match &plan.buffers[*buffer].place {
-                    Place::Constant(c) => self.program.constants[*c].data.as_ptr() as u64,
+                    Place::Constant(c) => program.constant(*c) as u64,
                     Place::Arena { .. } => arena as u64 + offsets[*buffer] as u64,
                     place => {
                         patches.push((index, table.len(), place.clone()));
@@ -220,14 +289,20 @@ impl Session {
             let tables: Vec<Vec<u64>> = self.scratch.iter_mut().map(with_scratch).collect();
             let (tasks, cost) = (value(&step.tasks)?, value(&step.cost)?);
             let chunk = if cost < SHARE_NS { tasks.max(1) } else { chunk(tasks, threads as i64) };
-            steps.push(BoundStep { kernel: self.program.kernels[step.kernel], tables, tasks, chunk });
+            steps.push(BoundStep { kernel: program.code.kernel(step.kernel), tables, tasks, chunk });
         }
         let mut outputs = vec![];
         for port in &plan.outputs {
             let shape = port.dims.iter().map(|d| Ok(value(d)? as usize)).collect::<Result<Vec<_>, CallError>>()?;
             outputs.push(shape);
         }
-        self.bound[entry] = Some(Bound { symbols, outputs, steps, patches, arena: arena as usize, peak });
+        let alone = threads == 1 || steps.iter().all(|s| s.tasks <= s.chunk);
+        let whole = alone.then(|| Whole {
+            entry: program.code.entry(entry),
+            tables: steps.iter().map(|s| s.tables[0].as_ptr() as usize).collect(),
+            tasks: steps.iter().map(|s| s.tasks).collect(),
+        });
+        self.bound[entry] = Some(Bound { symbols, outputs, steps, whole, patches, arena: arena as usize, peak });
         Ok(())
     }
 }
@@ -277,15 +352,15 @@ fn fits(port: &Port, view: &View, symbols: &[i64]) -> bool {
         Formula::Symbol(s) => symbols[*s] == *n as i64,
         dim => dim.evaluate(symbols) == Some(*n as i64),
     };
-    port.elem == view.elem && port.dims.len() == view.shape.len() && port.dims.iter().zip(view.shape).all(same)
+    let kind = port.elem == view.elem && port.dims.len() == view.shape.len();
+    kind && port.dims.iter().zip(view.shape).all(same) && view.is_whole()
 }
 
 /// The symbols' values from the shapes of the inputs.
 fn solve(plan: &Entry, inputs: &[View]) -> Result<Vec<i64>, CallError> {
     let mut symbols: Vec<Option<i64>> = vec![None; plan.symbols.len()];
     for (port, view) in plan.inputs.iter().zip(inputs) {
-        let len = view.shape.iter().try_fold(view.elem.size(), |n, d| n.checked_mul(*d));
-        if port.elem != view.elem || port.dims.len() != view.shape.len() || len != Some(view.bytes.len()) {
+        if port.elem != view.elem || port.dims.len() != view.shape.len() || !view.is_whole() {
             return Err(mismatch(plan, port, view));
         }
         for (dim, n) in port.dims.iter().zip(view.shape) {
@@ -320,12 +395,13 @@ fn check_guards(plan: &Entry, symbols: &[i64]) -> Result<(), CallError> {
     Ok(())
 }
 
-fn check_outputs(plan: &Entry, bound: &Bound, outputs: &[ViewMut]) -> Result<(), CallError> {
+fn check_outputs(plan: &Entry, bound: &Bound, outputs: &mut [impl AsViewMut]) -> Result<(), CallError> {
     if outputs.len() != plan.outputs.len() {
         let (expected, got) = (plan.outputs.len(), outputs.len());
         return Err(CallError::OutputCount { entry: plan.name.clone(), expected, got });
     }
-    for ((port, shape), view) in plan.outputs.iter().zip(&bound.outputs).zip(outputs) {
+    for ((port, shape), output) in plan.outputs.iter().zip(&bound.outputs).zip(outputs) {
+        let view = output.as_view_mut();
         let len = shape.iter().product::<usize>() * port.elem.size();
         if port.elem != view.elem || shape != view.shape || len != view.bytes.len() {
             let (expected, got) = (concrete(port.elem, shape), concrete(view.elem, view.shape));
@@ -336,6 +412,10 @@ fn check_outputs(plan: &Entry, bound: &Bound, outputs: &[ViewMut]) -> Result<(),
 }
 
 fn mismatch(plan: &Entry, port: &Port, view: &View) -> CallError {
+    if !view.is_whole() {
+        let (name, ty) = (port.name.clone(), concrete(view.elem, view.shape));
+        return CallError::InputBytes { name, ty, bytes: view.bytes.len() };
+    }
     let dim = |d: &Formula| match d {
         Formula::Const(n) => n.to_string(),
         Formula::Symbol(s) => plan.symbols[*s].clone(),

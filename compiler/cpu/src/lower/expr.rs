@@ -288,11 +288,25 @@ impl Lower<'_> {
                 let mask = self.active_mask()?;
                 let (pointer, disp) = self.place(buffer, split);
                 let operands: Vec<Value> = [pointer].into_iter().chain(mask).collect();
+                self.prefetch(buffer, pointer, disp, &operands);
                 self.pure(Op::Load { memory, disp }, &operands)
             }
             _ => return self.load_general(buffer, split, &[], None),
         };
         Ok(self.typed(value, elem))
+    }
+
+    /// Fetches what a buffer has further on, where this vector is loaded for the first time.
+    fn prefetch(&mut self, buffer: BufferId, pointer: Value, disp: i32, operands: &[Value]) {
+        let storage = &self.kernel.storage[buffer.index()];
+        let ahead = storage.prefetch * self.size_of(buffer);
+        let Ok(memory) = memory(storage.elem) else { return };
+        if ahead == 0 || self.numbers.contains_key(&(Op::Load { memory, disp }, operands.to_vec())) {
+            return;
+        }
+        if let Ok(disp) = i32::try_from(disp as i64 + ahead) {
+            self.b.effect(Op::Prefetch { disp }, &[pointer]);
+        }
     }
 
     fn typed(&mut self, value: Value, elem: Elem) -> Value {

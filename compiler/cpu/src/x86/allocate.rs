@@ -1,8 +1,8 @@
 //! The function as regalloc2 sees it: operands with their constraints.
 
 use super::EmitError;
-use crate::target::Isa;
 use crate::vir::{Function, Inst, IntOp, Memory, Op, Type, Value, VecOp};
+use engine::Isa;
 use regalloc2::{
     Algorithm, Block, InstRange, MachineEnv, Operand, OperandConstraint, OperandKind, OperandPos, Output, PReg,
     PRegSet, RegClass, RegallocOptions, VReg,

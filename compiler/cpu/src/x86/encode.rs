@@ -2,8 +2,8 @@
 
 use super::allocate::MachineFunction;
 use super::{EmitError, Stats};
-use crate::target::Isa;
 use crate::vir::{Comparison, IntOp, MaskOp, Memory, Op, Reduction, UnaryOp, VecOp};
+use engine::Isa;
 use iced_x86::code_asm::{
     CodeAssembler, CodeLabel, dword_ptr, get_xmm, get_ymm, get_zmm, r11d, ymmword_ptr, zmmword_ptr,
 };

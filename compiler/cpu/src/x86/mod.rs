@@ -3,8 +3,8 @@
 mod allocate;
 mod encode;
 
-use crate::target::Isa;
 use crate::vir::Function;
+use engine::Isa;
 use iced_x86::IcedError;
 use std::fmt;
 

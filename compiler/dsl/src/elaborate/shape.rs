@@ -415,6 +415,14 @@ impl Elaborator<'_> {
         span: Span,
     ) -> Result<Val> {
         let place = Place { what: What::Result(callee), ty, span };
+        let value = match (&ty.kind, value) {
+            (_, value @ Val::Tuple(_)) => value,
+            // A single name needs no tuple around its value.
+            (TyKind::Tuple(fields), value) if matches!(&fields[..], [(Some(_), _)]) => {
+                Val::Tuple(Rc::new(vec![(None, value)]))
+            }
+            (_, value) => value,
+        };
         let mut goals = vec![];
         self.match_value(&value, ty, &place, scope, &mut goals)?;
         for goal in &goals {

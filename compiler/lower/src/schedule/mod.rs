@@ -4,6 +4,7 @@
 
 mod attention;
 mod contraction;
+mod convolution;
 mod pointwise;
 mod rows;
 mod shape;

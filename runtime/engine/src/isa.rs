@@ -1,17 +1,21 @@
-//! What a CPU offers, as far as kernels care.
+//! What a CPU offers, as far as compiled code cares.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// Instruction sets that code is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Isa {
-    /// Whatever Cranelift knows, at 128 bits.
+    /// What every machine of the architecture has, at 128 bits.
     Baseline,
     Avx2,
     Avx512,
 }
 
 impl Isa {
+    pub const ALL: [Isa; 3] = [Isa::Baseline, Isa::Avx2, Isa::Avx512];
+
     /// f32 lanes of a vector.
     pub fn lanes(self) -> usize {
         match self {
@@ -56,5 +60,15 @@ impl fmt::Display for Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
         })
+    }
+}
+
+impl FromStr for Isa {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Isa, String> {
+        let known = Isa::ALL.map(|i| i.to_string());
+        let found = Isa::ALL.into_iter().find(|i| i.to_string() == text);
+        found.ok_or_else(|| format!("expected one of {}", known.join(", ")))
     }
 }

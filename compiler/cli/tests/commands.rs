@@ -1,0 +1,187 @@
+//! The command as its users meet it: exit codes, output, messages.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// What a command came to: exit code, standard output, standard error.
+struct Answer(i32, String, String);
+
+impl Answer {
+    /// Output of a command that succeeds.
+    fn ok(self) -> String {
+        assert_eq!(self.0, 0, "{}", self.2);
+        self.1
+    }
+
+    /// Message of a command that fails with exit code 1.
+    fn refused(self) -> String {
+        assert_eq!(self.0, 1, "{}{}", self.1, self.2);
+        self.2
+    }
+}
+
+/// Runs `nnc` in the root of the repository.
+fn nnc(line: &str) -> Answer {
+    piped(line, "")
+}
+
+fn piped(line: &str, input: &str) -> Answer {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nnc"));
+    command.current_dir(root()).args(line.split_whitespace());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Answer(output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+const DIGITS: &str = "dsl-examples/digits.nn";
+const WEIGHTS: &str = "--weights dsl-examples/data/digits.safetensors";
+const SEVEN: &str = "--input image=dsl-examples/data/seven.npy";
+
+#[test]
+fn a_digit_is_read() {
+    let out = nnc(&format!("run {DIGITS} {WEIGHTS} {SEVEN}")).ok();
+    let (ty, values) = out.trim().split_once(" = ").unwrap();
+    assert_eq!(ty, "probability: f32[1, 10]");
+    let values = values.trim_matches(['[', ']']).split(", ").map(|x| x.parse::<f64>().unwrap());
+    let values: Vec<f64> = values.collect();
+    assert_eq!(values.len(), 10);
+    assert!((values[7] - 0.99997).abs() < 1e-5 && values.iter().sum::<f64>() - 1.0 < 1e-4, "{out}");
+}
+
+#[test]
+fn every_instruction_set_reads_it() {
+    for isa in nnc::Isa::ALL.into_iter().filter(|isa| *isa <= nnc::Isa::host()) {
+        let out = nnc(&format!("run {DIGITS} {WEIGHTS} {SEVEN} --target-cpu {isa} --threads 2")).ok();
+        assert!(out.contains("0.9999"), "{isa}: {out}");
+    }
+}
+
+#[test]
+fn a_program_runs_without_its_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("digits.nnc");
+    let path = file.display();
+    nnc(&format!("compile {DIGITS} {WEIGHTS} -o {path}")).ok();
+    let expected = nnc(&format!("run {DIGITS} {WEIGHTS} {SEVEN}")).ok();
+    assert_eq!(nnc(&format!("run {path} {SEVEN}")).ok(), expected);
+    let timed: serde_json::Value =
+        serde_json::from_str(&nnc(&format!("bench {path} --size B=3 --seconds 0.01 --json")).ok()).unwrap();
+    assert!(timed["median_us"].as_f64().unwrap() > 0.0);
+    let message = nnc(&format!("run {path} {SEVEN} -D hidden=3")).refused();
+    assert!(message.ends_with("is compiled; --model, -D, --target-cpu, --weights and --rules are for `nnc compile`\n"));
+
+    let whole = std::fs::read(&file).unwrap();
+    let damaged = |change: fn(&mut Vec<u8>)| {
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        std::fs::write(&file, bytes).unwrap();
+        let message = nnc(&format!("run {path} {SEVEN}")).refused();
+        message.trim().rsplit(": ").next().unwrap().to_string()
+    };
+    assert_eq!(damaged(|b| b[200] ^= 1), "its content does not match its hash");
+    assert_eq!(damaged(|b| b.truncate(100)), "its content does not match its hash");
+    assert_eq!(damaged(|b| b.truncate(20)), "the file is cut short");
+}
+
+#[test]
+fn a_program_with_parameters_is_not_written_without_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("digits.nnc");
+    let message = nnc(&format!("compile {DIGITS} -o {}", file.display())).refused();
+    assert_eq!(message, "error: Digits has parameters; give their values with --weights FILE\n");
+    assert!(!file.exists());
+}
+
+#[test]
+fn files_are_laid_out() {
+    let untidy = "model  M(x:[B,4])->[B,4]=relu( x )\n";
+    let tidy = "model M(x: [B, 4]) -> [B, 4] = relu(x)\n";
+    assert_eq!(piped("fmt -", untidy).ok(), tidy);
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a.nn"), folder.path().join("b.nn"));
+    std::fs::write(&a, untidy).unwrap();
+    std::fs::write(&b, tidy).unwrap();
+    let files = format!("{} {}", a.display(), b.display());
+    let Answer(code, diff, message) = nnc(&format!("fmt --check {files}"));
+    assert_eq!((code, message.as_str()), (1, "error: 1 file is not laid out as `nnc fmt` does it\n"));
+    let diff = diff.replace(&folder.path().display().to_string(), "");
+    assert_eq!(diff, format!("--- /a.nn\n+++ /a.nn\n@@ -1 +1 @@\n-{untidy}+{tidy}"));
+    assert_eq!(std::fs::read_to_string(&a).unwrap(), untidy);
+    assert_eq!(nnc(&format!("fmt {files}")).ok(), "");
+    assert_eq!(std::fs::read_to_string(&a).unwrap(), tidy);
+    nnc(&format!("fmt --check {files}")).ok();
+    let message = piped("fmt -", "model M(").refused();
+    assert!(message.contains("standard input:1:"), "{message}");
+}
+
+#[test]
+fn the_examples_are_laid_out() {
+    let mut line = "fmt --check".to_string();
+    for file in std::fs::read_dir(root().join("dsl-examples")).unwrap().flatten() {
+        if file.path().extension().is_some_and(|e| e == "nn") {
+            line += &format!(" {}", file.path().display());
+        }
+    }
+    nnc(&line).ok();
+}
+
+#[test]
+fn names_are_listed_and_matched() {
+    let file = "dsl-examples/data/digits.safetensors";
+    insta::assert_snapshot!("names", nnc(&format!("names {DIGITS}")).ok());
+    assert!(nnc(&format!("names {DIGITS} --against {file}")).ok().ends_with("all 4 are there\n"));
+    insta::assert_snapshot!(
+        "names_that_differ",
+        nnc(&format!("names {DIGITS} -D hidden=16 --against {file}")).refused()
+    );
+}
+
+#[test]
+fn every_form_is_shown() {
+    for emit in ["graph", "kernel", "scheduled", "vir", "clif", "cuda"] {
+        assert!(!nnc(&format!("dump {DIGITS} --emit {emit}")).ok().is_empty(), "{emit}");
+    }
+    if nnc::Isa::host() > nnc::Isa::Baseline {
+        assert!(nnc(&format!("dump {DIGITS} --emit asm")).ok().contains("ret"));
+    }
+}
+
+#[test]
+fn mistakes_are_told_apart() {
+    let told = [
+        format!("run {DIGITS}"),
+        format!("run {DIGITS} {WEIGHTS}"),
+        format!("run {DIGITS} {WEIGHTS} --input picture=random"),
+        format!("run {DIGITS} {WEIGHTS} --input image=random"),
+        format!("run {DIGITS} {WEIGHTS} {SEVEN} --output p=p.npy"),
+        format!("run {DIGITS} {WEIGHTS} {SEVEN} --entry backward"),
+        format!("run {DIGITS} {WEIGHTS} --rules hub {SEVEN}"),
+        "check nothing.nn".to_string(),
+        format!("dump {DIGITS} --stop-after fuze"),
+        "explain E9999".to_string(),
+    ];
+    let told = told.map(|line| format!("{line}\n  {}", nnc(&line).refused()));
+    let short = told.join("").replace("dsl-examples/", "").replace("data/", "");
+    insta::assert_snapshot!("mistakes", short);
+    for line in ["", "compile", "run --threads 0 x.nn", "bench x.nn --target-cpu mmx", "fly"] {
+        assert_eq!(nnc(line).0, 2, "{line}");
+    }
+}
+
+#[test]
+fn the_small_commands_answer() {
+    assert!(nnc("doctor").ok().contains("code for  baseline"));
+    assert!(nnc("doctor --json").ok().contains("\"isas\":[\"baseline\""));
+    assert!(nnc("completions bash").ok().contains("nnc"));
+    assert!(nnc("explain E0301").ok().starts_with("E0301"));
+    let check: serde_json::Value = serde_json::from_str(&nnc(&format!("check {DIGITS} --json")).ok()).unwrap();
+    assert_eq!(check["parameters"], 64 * 32 + 32 + 32 * 10 + 10);
+}

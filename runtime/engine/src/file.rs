@@ -1,0 +1,118 @@
+//! Programs in files: a line that says what it is, a hash of the rest, and the rest.
+//!
+//! Such a file holds machine code and is as trusted as an executable. What is checked on the way in, before anything is
+//! mapped, finds damage and files for other machines; it does not make a stranger's file safe to run.
+
+use crate::code::Blob;
+use crate::isa::Isa;
+use crate::plan::{AlignedBytes, Constant, Entry, Place, Program, as_bytes};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::sync::Arc;
+use tensor::FileError;
+
+/// The first line; its number changes with the format.
+const MAGIC: &[u8] = b"nnc program 1\n";
+const HASH: usize = 32;
+
+/// Bytes of scratch for a thread beyond which a plan is not believed.
+const MOST_SCRATCH: usize = 1 << 30;
+
+#[derive(Serialize)]
+struct Saved<'p> {
+    name: &'p str,
+    code: &'p Blob,
+    entries: &'p [Entry],
+    constants: &'p [Constant],
+    #[serde(with = "as_bytes")]
+    memory: &'p AlignedBytes,
+}
+
+#[derive(Deserialize)]
+struct Loaded {
+    name: String,
+    code: Blob,
+    entries: Vec<Entry>,
+    constants: Vec<Constant>,
+    #[serde(with = "as_bytes")]
+    memory: AlignedBytes,
+}
+
+/// Whether a file begins as a program does.
+pub fn is_program(path: &Path) -> bool {
+    use std::io::Read;
+    let mut start = vec![];
+    let read = std::fs::File::open(path).and_then(|f| f.take(MAGIC.len() as u64).read_to_end(&mut start));
+    read.is_ok() && start == MAGIC
+}
+
+impl Program {
+    /// Writes everything that running needs to a file, whole or not at all.
+    pub fn save(&self, path: &Path) -> Result<(), FileError> {
+        let (code, entries, constants) = (self.code.blob(), &self.entries[..], &self.constants[..]);
+        let saved = Saved { name: &self.name, code, entries, constants, memory: &self.memory };
+        let body = postcard::to_stdvec(&saved).map_err(|e| FileError::content(path, e.to_string()))?;
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(Sha256::digest(&body));
+        bytes.extend(body);
+        tensor::write_whole(path, &bytes)
+    }
+
+    /// Reads what [`Program::save`] wrote.
+    pub fn open(path: &Path) -> Result<Program, FileError> {
+        let bytes = std::fs::read(path).map_err(|e| FileError::io(path, e))?;
+        let wrong = |message: &str| FileError::content(path, message);
+        let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| wrong("not a program of this version of nnc"))?;
+        let (hash, body) = rest.split_at_checked(HASH).ok_or_else(|| wrong("the file is cut short"))?;
+        if Sha256::digest(body)[..] != *hash {
+            return Err(wrong("the file is damaged: its content does not match its hash"));
+        }
+        let loaded: Loaded = postcard::from_bytes(body).map_err(|e| wrong(&format!("not a program: {e}")))?;
+        let (needed, here) = (loaded.code.isa, Isa::host());
+        if needed > here {
+            return Err(wrong(&format!("the program is for {needed}; this machine has {here}")));
+        }
+        loaded.check().map_err(|part| wrong(&format!("not a program: {part}")))?;
+        let code = loaded.code.map().map_err(|e| FileError::io(path, e))?;
+        let Loaded { name, entries, constants, memory, .. } = loaded;
+        Ok(Program { name, entries, constants, memory: Arc::new(memory), code: Arc::new(code) })
+    }
+}
+
+impl Loaded {
+    /// Whether all that is named is there; what is not, if something is not.
+    fn check(&self) -> Result<(), String> {
+        if !self.code.is_sound() || self.code.entries.len() != self.entries.len() || self.entries.is_empty() {
+            return Err("its code does not fit its entries".into());
+        }
+        let inside = |c: &Constant| c.offset.checked_add(c.len).is_some_and(|end| end <= self.memory.len());
+        if let Some(c) = self.constants.iter().find(|c| !inside(c)) {
+            return Err(format!("its constant `{}` is not there", c.name));
+        }
+        for entry in &self.entries {
+            let name = &entry.name;
+            for buffer in &entry.buffers {
+                let there = match &buffer.place {
+                    Place::Input(i) => *i < entry.inputs.len(),
+                    Place::Output(i) => *i < entry.outputs.len(),
+                    Place::Constant(i) => {
+                        let bytes = buffer.bytes.evaluate(&[]);
+                        self.constants.get(*i).is_some_and(|c| bytes.is_some_and(|n| n <= c.len as i64))
+                    }
+                    Place::Arena { first, last } => first <= last && *last < entry.steps.len(),
+                };
+                if !there {
+                    return Err(format!("`{name}` has a buffer in {:?}", buffer.place));
+                }
+            }
+            for step in &entry.steps {
+                let buffers = step.buffers.iter().all(|b| *b < entry.buffers.len());
+                if step.kernel >= self.code.kernels.len() || !buffers || step.scratch > MOST_SCRATCH {
+                    return Err(format!("`{name}` has a step `{}` that cannot run", step.name));
+                }
+            }
+        }
+        Ok(())
+    }
+}

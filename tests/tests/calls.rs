@@ -1,0 +1,60 @@
+//! Calls that do not fit are refused, or fail, with a message that says what was expected and what was found.
+
+use nnc::{Elem, Program, Tensor};
+use std::fmt::Write;
+use std::path::Path;
+
+fn bert() -> Program {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dsl-examples/bert_encoder.nn");
+    // The place of a guard is part of its message.
+    let text = std::fs::read_to_string(path).unwrap();
+    let compiler = nnc::compile_text("bert_encoder.nn", &text);
+    let small = compiler.define("vocab", 50).define("dim", 64).define("layers", 1).define("heads", 2);
+    small.build().unwrap().with_random_weights(0).unwrap()
+}
+
+/// Inputs of `shape` that are right, for a test to spoil.
+fn inputs(shape: &[usize]) -> Vec<Tensor> {
+    let ones = || vec![1.0; shape.iter().product()];
+    [Elem::I32, Elem::I32, Elem::Bool].map(|elem| Tensor::from_f64(elem, shape, ones())).into()
+}
+
+#[test]
+fn calls_that_do_not_fit() {
+    let program = bert();
+    let mut session = program.session(1);
+    let spoilt = |at: usize, tensor: Tensor| {
+        let mut inputs = inputs(&[1, 3]);
+        inputs[at] = tensor;
+        inputs
+    };
+    let calls = [
+        ("no such entry", "encode", inputs(&[1, 3])),
+        ("an input too few", "forward", inputs(&[1, 3])[..2].to_vec()),
+        ("wrong rank", "forward", spoilt(0, Tensor::zeros(Elem::I32, &[3]))),
+        ("wrong element type", "forward", spoilt(0, Tensor::zeros(Elem::I64, &[1, 3]))),
+        ("sizes that differ", "forward", spoilt(1, Tensor::zeros(Elem::I32, &[1, 4]))),
+        ("a size of zero", "forward", inputs(&[1, 0])),
+        ("a guard", "forward", inputs(&[1, 513])),
+        ("an index too large", "forward", spoilt(0, Tensor::new(&[1, 3], &[0i32, 50, 1]))),
+        ("an index far below zero", "forward", spoilt(0, Tensor::new(&[1, 3], &[0i32, i32::MIN, 1]))),
+        ("bytes that are missing", "forward", {
+            let mut inputs = inputs(&[1, 3]);
+            inputs[2].bytes.pop();
+            inputs
+        }),
+    ];
+    let mut text = String::new();
+    for (what, entry, inputs) in calls {
+        let answer = match session.call(entry, &inputs) {
+            Ok(_) => "accepted".to_string(),
+            Err(error) => error.to_string(),
+        };
+        let _ = writeln!(text, "{what}: {answer}");
+    }
+    let mut narrow = [Tensor::zeros(Elem::F32, &[1, 3, 63]), Tensor::zeros(Elem::F32, &[1, 64])];
+    let error = session.call_into(0, &inputs(&[1, 3]), &mut narrow).unwrap_err();
+    let _ = writeln!(text, "results without room: {error}");
+    insta::assert_snapshot!(text);
+    session.call("forward", &inputs(&[1, 3])).expect("a session goes on after a call that failed");
+}
