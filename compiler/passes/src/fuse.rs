@@ -19,15 +19,18 @@ pub fn run(graph: &mut Graph, _: &mut Cx) -> Result<(), OpError> {
     Ok(())
 }
 
-/// Each output has memory of its own: one that is given, or is another output too, becomes a copy.
+/// Each value that leaves has memory of its own: one that is given, or leaves twice, becomes a copy.
 fn separate_outputs(graph: &mut Graph) -> Result<(), OpError> {
     let mut owners = BTreeSet::new();
-    for i in 0..graph.outputs.len() {
-        let value = graph.outputs[i].1;
+    for (i, value) in graph.leaving().collect::<Vec<_>>().into_iter().enumerate() {
         let owner = graph.owner(value);
         if graph.is_given(owner) || !owners.insert(owner) {
             let origin = graph.node(value).origin.clone();
-            graph.outputs[i].1 = graph.push(ops::StopGradient {}, &[value], &origin)?;
+            let copy = graph.push(ops::StopGradient {}, &[value], &origin)?;
+            match i.checked_sub(graph.outputs.len()) {
+                None => graph.outputs[i].1 = copy,
+                Some(update) => graph.updates[update].1 = copy,
+            }
         }
     }
     Ok(())
