@@ -23,6 +23,10 @@ pub enum Place {
     Output(usize),
     /// Index into the program's constants.
     Constant(usize),
+    /// What a session keeps, as it was before the call; an index into the program's list.
+    Kept(usize),
+    /// Where its next version goes.
+    Next(usize),
     /// Planned memory, needed from one step to another, both included.
     Arena {
         first: usize,
@@ -76,6 +80,8 @@ pub struct Entry {
     pub guards: Vec<Guard>,
     pub buffers: Vec<PlanBuffer>,
     pub steps: Vec<Step>,
+    /// What has a next version after a call.
+    pub updates: Vec<usize>,
 }
 
 /// A weight or other constant, in the layout that kernels read.
@@ -87,12 +93,21 @@ pub struct Constant {
     pub len: usize,
 }
 
+/// A tensor that changes from call to call. Each session has its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    pub name: String,
+    /// The constant that it starts as; zeros without one.
+    pub initial: Option<usize>,
+}
+
 /// Everything needed to run; shared by sessions.
 pub struct Program {
     pub name: String,
     /// Entry `i` is function `i` of the code's entries.
     pub entries: Vec<Entry>,
     pub constants: Vec<Constant>,
+    pub kept: Vec<Kept>,
     /// All constants, in one piece.
     pub memory: Arc<AlignedBytes>,
     pub code: Arc<Code>,
