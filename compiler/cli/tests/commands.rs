@@ -77,6 +77,8 @@ fn a_program_runs_without_its_source() {
     assert!(timed["median_us"].as_f64().unwrap() > 0.0);
     let message = nnc(&format!("run {path} {SEVEN} -D hidden=3")).refused();
     assert!(message.ends_with("is compiled; --model, -D, --target-cpu, --weights and --rules are for `nnc compile`\n"));
+    let message = nnc(&format!("check {path}")).refused();
+    assert!(message.ends_with("is compiled; this needs its source\n"), "{message}");
 
     let whole = std::fs::read(&file).unwrap();
     let damaged = |change: fn(&mut Vec<u8>)| {
