@@ -1,3 +1,4 @@
-//! What benches share.
+//! Timing, and the limits of this machine.
 
+pub mod limits;
 pub mod timing;

@@ -1,5 +1,6 @@
-//! What the runners share: operator cases, operators as kernels of their own, machine code run on arrays.
+//! What the runners share: operator cases, operators as kernels of their own, machine code run on arrays, random graphs.
 
 pub mod case;
 pub mod kernels;
 pub mod machine;
+pub mod random;

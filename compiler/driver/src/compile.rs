@@ -7,7 +7,7 @@ use diag::SourceMap;
 use dsl::Stored;
 use dsl::weights::Rules;
 use engine::{Blob, Code, Isa};
-use graph::Graph;
+use graph::{Graph, Storage};
 use lower::{LowerError, Lowered, LoweredKernel, Target};
 use passes::Cx;
 use std::collections::{BTreeMap, HashMap};
@@ -18,11 +18,16 @@ use std::time::{Duration, Instant};
 /// What to compile, and how.
 pub struct Compiler {
     sources: SourceMap,
-    file: diag::FileId,
+    source: Source,
     model: Option<String>,
     defines: Vec<(String, String)>,
     isa: Isa,
     fuel: Option<u64>,
+}
+
+enum Source {
+    File(diag::FileId),
+    Graph(Graph),
 }
 
 /// A compiler for the model in a file.
@@ -36,7 +41,14 @@ pub fn compile(path: impl AsRef<Path>) -> Result<Compiler, Error> {
 pub fn compile_text(name: &str, text: &str) -> Compiler {
     let mut sources = SourceMap::default();
     let file = sources.add(name, text);
-    Compiler { sources, file, model: None, defines: vec![], isa: Isa::host(), fuel: None }
+    Compiler::of(sources, Source::File(file))
+}
+
+/// A compiler for a model that is one graph, its only entry.
+pub fn compile_graph(graph: Graph) -> Compiler {
+    let mut sources = SourceMap::default();
+    sources.add(&graph.name, graph.to_string());
+    Compiler::of(sources, Source::Graph(graph))
 }
 
 /// A compiled model without weights.
@@ -84,6 +96,10 @@ pub struct Stage {
 }
 
 impl Compiler {
+    fn of(sources: SourceMap, source: Source) -> Compiler {
+        Compiler { sources, source, model: None, defines: vec![], isa: Isa::host(), fuel: None }
+    }
+
     /// Chooses one of several models.
     pub fn model(mut self, name: impl Into<String>) -> Self {
         self.model = Some(name.into());
@@ -114,7 +130,11 @@ impl Compiler {
 
     /// Resolves names, infers shapes and checks everything that can be checked without compiling.
     pub fn elaborate(&mut self) -> Result<dsl::Model, Error> {
-        let result = dsl::elaborate(&mut self.sources, self.file, self.model.as_deref(), &self.defines);
+        let file = match &self.source {
+            Source::File(file) => *file,
+            Source::Graph(graph) => return Ok(model_of(graph.clone())),
+        };
+        let result = dsl::elaborate(&mut self.sources, file, self.model.as_deref(), &self.defines);
         result.map_err(|diagnostics| Error::Model { diagnostics, sources: Box::new(self.sources.clone()) })
     }
 
@@ -157,7 +177,8 @@ impl Compiler {
                 compiled.push((entry.name, Compiled { graph, lowered: Lowered::default() }));
                 continue;
             }
-            let lowered = clock.time("lower", || lower::lower(&graph, &target));
+            let emits = |kernel: &kernel::Scheduled| cpu::lower::lower(kernel).map(|_| ()).map_err(|e| e.to_string());
+            let lowered = clock.time("lower", || lower::lower(&graph, &target, &emits));
             let lowered = lowered.map_err(|e| self.unsupported(&graph, e))?;
             compiled.push((entry.name, Compiled { graph, lowered }));
         }
@@ -255,6 +276,19 @@ impl Compiler {
         }
         Error::Defect(reason)
     }
+}
+
+/// The model whose only entry is a graph.
+fn model_of(graph: Graph) -> dsl::Model {
+    let stored = graph.operands.iter().filter(|o| o.storage != Storage::Input);
+    let stored = stored.map(|o| Stored {
+        name: o.name.clone(),
+        storage: o.storage,
+        ty: graph.ty(o.value).clone(),
+        span: graph.node(o.value).origin.span,
+    });
+    let (name, stored) = (graph.name.clone(), stored.collect());
+    dsl::Model { name: name.clone(), entries: vec![dsl::Entry { name, graph }], stored, rules: BTreeMap::new() }
 }
 
 #[derive(Default)]

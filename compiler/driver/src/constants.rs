@@ -72,7 +72,7 @@ impl Program {
 
     /// Bytes of constants in the layouts that kernels read.
     pub fn constant_bytes(&self) -> usize {
-        self.inner.constants.iter().map(|c| c.data.len()).sum()
+        self.inner.constants.iter().map(|c| c.len).sum()
     }
 }
 
@@ -114,8 +114,16 @@ impl Model {
 
     /// The program with the tensor that `stored` gives for each parameter, state included.
     pub fn with(&self, stored: &mut dyn FnMut(&str) -> Result<Tensor, Error>) -> Result<Program, Error> {
-        let mut constants = vec![];
+        let mut places = vec![];
+        let mut total = 0;
         for constant in &self.constants {
+            let len = constant.packed_len();
+            places.push((total, len));
+            // A line apart, so that reads past an end stay inside.
+            total += len.next_multiple_of(LINE) + LINE;
+        }
+        let mut memory = AlignedBytes::zeroed(total);
+        for (constant, (offset, len)) in self.constants.iter().zip(&places) {
             let tensor = match &constant.content {
                 Content::Values(values) => Tensor::from_f64(constant.elem, &constant.dims, values.iter().copied()),
                 Content::Stored(name) => {
@@ -128,15 +136,18 @@ impl Model {
                     tensor.cast(constant.elem)
                 }
             };
+            pack(&tensor.bytes, constant, &mut memory.bytes_mut()[*offset..*offset + *len]);
+        }
+        let place = |(constant, (offset, len)): (&Constant, (usize, usize))| {
             let name = match &constant.content {
                 Content::Stored(name) => name.clone(),
                 Content::Values(_) => String::new(),
             };
-            let data = Arc::new(pack(&tensor.bytes, constant));
-            constants.push(engine::Constant { name, data });
-        }
-        let name = self.name.clone();
-        let inner = engine::Program { name, entries: self.entries.clone(), constants, code: self.code.clone() };
+            engine::Constant { name, offset, len }
+        };
+        let constants = self.constants.iter().zip(places).map(place).collect();
+        let (name, entries, code) = (self.name.clone(), self.entries.clone(), self.code.clone());
+        let inner = engine::Program { name, entries, constants, memory, code };
         Ok(Program { inner: Arc::new(inner) })
     }
 }
@@ -233,35 +244,47 @@ fn adapted(adapt: &Adapt, parts: Vec<Tensor>) -> Tensor {
     }
 }
 
-/// The bytes of a row-major tensor in a constant's layout. What the layout rounds up is zero.
-fn pack(bytes: &[u8], constant: &Constant) -> AlignedBytes {
-    let size = constant.elem.size();
-    let Some(layout) = &constant.layout else {
-        let mut out = AlignedBytes::zeroed(bytes.len());
-        out.bytes_mut().copy_from_slice(bytes);
-        return out;
-    };
-    let extents: Vec<usize> = layout
-        .iter()
-        .map(|d| {
-            let n = constant.dims[d.dim];
+/// Constants start on lines of the cache.
+const LINE: usize = 64;
+
+impl Constant {
+    /// Extents of the layout, outermost first.
+    fn extents(&self, layout: &[LayoutDim]) -> Vec<usize> {
+        let each = |d: &LayoutDim| {
+            let n = self.dims[d.dim];
             let whole = match d.part {
                 Part::Whole => n,
                 Part::Div(by) => n.div_ceil(by as usize),
                 Part::Mod(by) => by as usize,
             };
             whole + d.pad as usize
-        })
-        .collect();
+        };
+        layout.iter().map(each).collect()
+    }
+
+    /// Bytes in the layout that the kernel reads.
+    fn packed_len(&self) -> usize {
+        let elements: usize = match &self.layout {
+            Some(layout) => self.extents(layout).iter().product(),
+            None => self.dims.iter().product(),
+        };
+        elements * self.elem.size()
+    }
+}
+
+/// Writes a row-major tensor to `out` in a constant's layout. What the layout rounds up is left as it is, zero.
+fn pack(bytes: &[u8], constant: &Constant, out: &mut [u8]) {
+    let Some(layout) = &constant.layout else {
+        return out.copy_from_slice(bytes);
+    };
+    let extents = constant.extents(layout);
     let mut strides = vec![1usize; constant.dims.len()];
     for d in (0..constant.dims.len().saturating_sub(1)).rev() {
         strides[d] = strides[d + 1] * constant.dims[d + 1];
     }
-    let mut out = AlignedBytes::zeroed(extents.iter().product::<usize>() * size);
-    let mut packer =
-        Packer { layout, extents: &extents, dims: &constant.dims, strides: &strides, size, from: bytes, at: 0 };
-    packer.fill(0, &mut vec![0; constant.dims.len()], out.bytes_mut());
-    out
+    let (dims, size) = (&constant.dims, constant.elem.size());
+    let mut packer = Packer { layout, extents: &extents, dims, strides: &strides, size, from: bytes, at: 0 };
+    packer.fill(0, &mut vec![0; constant.dims.len()], out);
 }
 
 struct Packer<'p> {

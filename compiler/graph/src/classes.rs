@@ -1,8 +1,11 @@
 //! What fusion and lowering ask of operators: what they do to index spaces, and roughly what an element costs.
 
+use crate::compute::{Compute, Source};
 use crate::dim::Dim;
 use crate::nodes::{Graph, Value};
 use crate::ops::Op;
+use crate::types::TensorType;
+use kernel::{Elem, ExprId, Extent, Kernel, Literal, Subscript};
 
 /// What a node does to index spaces.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +76,24 @@ impl Graph {
         }
     }
 
+    /// Whether a value is neither there nor an expression over elements of operands, so that no kernel computes it.
+    pub fn is_opaque(&self, value: Value) -> bool {
+        let node = self.node(value);
+        if self.is_view(value) || self.is_given(value) {
+            return false;
+        }
+        let operands: Vec<TensorType> = node.operands.iter().map(|v| self.ty(*v).clone()).collect();
+        let (mut kernel, output) = (Kernel::new(node.op.name()), self.ty(value));
+        let mut indices = vec![];
+        for dim in &output.dims {
+            let extent = Probe(&operands).extent(&mut kernel, dim);
+            indices.push(Subscript::from(kernel.axis("i", extent)));
+        }
+        let mut source = Probe(&operands);
+        let mut compute = Compute { kernel: &mut kernel, source: &mut source, indices, operands: &operands, output };
+        node.op.compute(&mut compute).is_none()
+    }
+
     /// The value whose memory `value` shares: reshaping moves nothing.
     pub fn owner(&self, value: Value) -> Value {
         match self.op(value) {
@@ -94,6 +115,20 @@ impl Graph {
             Op::Cast(cast) if cast.to.is_float() => self.uniform(node.operands[0]),
             _ => None,
         }
+    }
+}
+
+/// Gives every operand a value, to see whether an operator has one.
+struct Probe<'a>(&'a [TensorType]);
+
+impl Source for Probe<'_> {
+    fn load(&mut self, kernel: &mut Kernel, operand: usize, _: Vec<Subscript>, _: Option<Literal>) -> Option<ExprId> {
+        let elem: Elem = self.0[operand].elem;
+        Some(kernel.exprs.constant(elem, 1.0))
+    }
+
+    fn extent(&mut self, kernel: &mut Kernel, dim: &Dim) -> Extent {
+        dim.as_int().map_or_else(|| kernel.size("n", 0, None).into(), Extent::Const)
     }
 }
 

@@ -83,11 +83,18 @@ impl Compute<'_> {
         body: impl FnOnce(&mut Self, &[Affine]) -> Option<ExprId>,
     ) -> Option<ExprId> {
         let mut axes = vec![];
+        let mut indices = vec![];
         for (name, dim) in names.iter().zip(dims) {
+            // One value needs no axis.
+            if *dim == Dim::int(1) {
+                indices.push(Affine::default());
+                continue;
+            }
             let extent = self.source.extent(self.kernel, dim);
-            axes.push(self.source.axis(self.kernel, name, extent));
+            let axis = self.source.axis(self.kernel, name, extent);
+            axes.push(axis);
+            indices.push(Affine::var(axis));
         }
-        let indices: Vec<Affine> = axes.iter().map(|a| Affine::var(*a)).collect();
         let body = body(self, &indices)?;
         Some(self.kernel.exprs.reduce(op, &axes, body))
     }

@@ -305,6 +305,12 @@ impl Graph {
         self.nodes.node_count() != before
     }
 
+    /// Removes operands that nothing uses.
+    pub fn remove_operands(&mut self, gone: &[Value]) {
+        self.operands.retain(|o| !gone.contains(&o.value));
+        self.remove_dead();
+    }
+
     /// The underlying petgraph, for its algorithms and DOT.
     pub fn petgraph(&self) -> &StableDiGraph<Node, Use> {
         &self.nodes

@@ -131,6 +131,8 @@ pub struct Schedule {
     pub registers: Vec<String>,
     /// Buffers stored past the caches.
     pub streams: Vec<String>,
+    /// Buffers of which a load fetches what lies this many elements further into the caches, for later.
+    pub prefetches: Vec<(String, i64)>,
     pub nest: Vec<Nest>,
 }
 
@@ -180,6 +182,9 @@ impl fmt::Display for Schedule {
             if !names.is_empty() {
                 writeln!(f, "{word} {}", names.join(" "))?;
             }
+        }
+        for (buffer, distance) in &self.prefetches {
+            writeln!(f, "prefetch {buffer} {distance}")?;
         }
         write!(f, "nest {}", NestText(&self.nest))
     }
@@ -279,6 +284,7 @@ impl Schedule {
                 let local = strings(rest.get(at + 1..).unwrap_or_default());
                 self.layouts.push(Layout { buffer: buffer.into(), dims, local });
             }
+            ["prefetch", buffer, distance] => self.prefetches.push((buffer.into(), number(distance)?)),
             ["register", ref names @ ..] => self.registers.extend(strings(names)),
             ["stream", ref names @ ..] => self.streams.extend(strings(names)),
             _ => return error(format!("unknown directive `{line}`")),
@@ -355,7 +361,7 @@ mod tests {
     #[test]
     fn text_round_trips() {
         let text = "stage K as T\nsplit i even 14 io ii\nsplit j chain 32+16+mask jo jt\nborder y 1 2\n\
-                    layout T 1/32 0 1%32+16 local h\nregister m s\nstream y\n\
+                    layout T 1/32 0 1%32+16 local h\nregister m s\nstream y\nprefetch K 512\n\
                     nest h| { T: jo d jv* l@, io { S: jo d! ii+ l@ } }";
         let schedule: Schedule = text.parse().unwrap();
         assert_eq!(schedule.to_string(), text);

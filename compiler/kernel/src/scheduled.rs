@@ -75,6 +75,8 @@ pub struct Storage {
     /// Elements, where that is a constant; always for scratch and registers.
     pub len: Option<i64>,
     pub written: bool,
+    /// A load also fetches what lies this many elements further into the caches; 0 if not.
+    pub prefetch: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -256,7 +256,8 @@ impl fmt::Display for Scheduled {
                 Place::Register => "register".into(),
             };
             let len = s.len.map_or("?".into(), |n| n.to_string());
-            writeln!(f, "  {place} {}: {}[{len}]", s.name, s.elem)?;
+            let prefetch = if s.prefetch > 0 { format!(" prefetch {}", s.prefetch) } else { String::new() };
+            writeln!(f, "  {place} {}: {}[{len}]{prefetch}", s.name, s.elem)?;
         }
         self.write_block(f, &names, &self.body, 1)?;
         writeln!(f, "}}")

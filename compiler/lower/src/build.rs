@@ -94,7 +94,7 @@ fn stages(graph: &Graph, group: &Group) -> BTreeSet<Value> {
     if single {
         let epilogue = group.nodes.iter().filter(|n| !graph.is_view(**n) && !heavy(n));
         let cost: usize = epilogue.map(|n| graph.op(*n).cost()).sum();
-        if cost > LONGEST_EPILOGUE {
+        if cost > LONGEST_EPILOGUE || turns(graph, reductions[0]) {
             stages.insert(reductions[0]);
         }
         return stages;
@@ -122,6 +122,15 @@ fn stages(graph: &Graph, group: &Group) -> BTreeSet<Value> {
         }
     }
     stages
+}
+
+/// Whether a contraction is best computed in another order of axes than it is stored in: windows over images take their
+/// vectors along the channels, and the image is stored along its rows.
+fn turns(graph: &Graph, value: Value) -> bool {
+    let Op::Conv(conv) = graph.op(value) else { return false };
+    let taps = &graph.ty(graph.node(value).operands[1]).dims[2..];
+    let points = taps.iter().all(|t| *t == Dim::int(1)) && conv.stride.iter().all(|s| *s == 1);
+    conv.groups == 1 && !points
 }
 
 /// The views at the end of a root that only move or merge axes, last first, and the value under them.
@@ -227,8 +236,17 @@ impl Builder<'_> {
                 _ => at,
             };
         }
+        if !turns(self.graph, value) || value != root && self.stages.contains(&value) {
+            let target = self.target(kernel, root, Role::Out);
+            return self.stage(kernel, root, value, &axes, target, at);
+        }
+        // Sums first, in an order of their own; then the store.
+        let sums = self.target(kernel, root, Role::Temp);
+        self.stage(kernel, root, value, &axes, sums, axes.clone())?;
+        let read = kernel.load(sums, axes.into_iter().map(Subscript::Affine).collect());
         let target = self.target(kernel, root, Role::Out);
-        self.stage(kernel, root, value, &axes, target, at)
+        self.order.push((root, kernel::Stage { target, at, value: read }));
+        Ok(())
     }
 
     /// Axes for a root: those that exist where dims and order agree, new ones elsewhere.
@@ -373,7 +391,7 @@ impl Builder<'_> {
         let expr = op.compute(&mut compute);
         self.current.pop();
         if expr.is_none() && self.misfit.is_none() {
-            self.misfit = Some(Misfit(format!("{value}: {} has no value for one element here", op.name())));
+            self.misfit = Some(Misfit(format!("an element of {value} is no expression over elements of its operands")));
         }
         expr
     }

@@ -69,12 +69,17 @@ pub enum LowerError {
     Schedule { kernel: String, schedule: String, error: ScheduleError },
 }
 
+/// What a back end says to a kernel: whether it has code for it, and if not, why.
+pub type Emits<'e> = &'e dyn Fn(&Scheduled) -> Result<(), String>;
+
 /// Lowers a graph whose groups are formed.
-pub fn lower(graph: &Graph, target: &Target) -> Result<Lowered, LowerError> {
+pub fn lower(graph: &Graph, target: &Target, emits: Emits) -> Result<Lowered, LowerError> {
     let mut lower = Lower {
         graph,
         target: *target,
+        emits,
         out: Lowered::default(),
+        roots: graph.groups.iter().flat_map(|g| g.roots.clone()).collect(),
         stored: BTreeSet::new(),
         places: HashMap::new(),
         known: HashMap::new(),
@@ -89,10 +94,12 @@ pub fn lower(graph: &Graph, target: &Target) -> Result<Lowered, LowerError> {
 struct Lower<'g> {
     graph: &'g Graph,
     target: Target,
+    emits: Emits<'g>,
     out: Lowered,
+    roots: BTreeSet<Value>,
     /// Roots of groups that have run.
     stored: BTreeSet<Value>,
-    /// Buffers by the value that owns the memory.
+    /// Buffers by the value whose memory they are.
     places: HashMap<Value, usize>,
     /// Kernels by their text.
     known: HashMap<String, usize>,
@@ -100,6 +107,7 @@ struct Lower<'g> {
 
 struct Given<'l> {
     graph: &'l Graph,
+    roots: &'l BTreeSet<Value>,
     stored: &'l BTreeSet<Value>,
     /// Values that the group at hand computes.
     own: BTreeSet<Value>,
@@ -107,14 +115,23 @@ struct Given<'l> {
 
 impl Memory for Given<'_> {
     fn given(&self, value: Value) -> bool {
-        let owner = self.graph.owner(value);
-        !self.own.contains(&owner)
-            && (self.graph.is_given(owner) || self.stored.contains(&owner) || self.stored.contains(&value))
+        let home = home(self.graph, self.roots, value);
+        !self.own.contains(&home) && (self.graph.is_given(home) || self.stored.contains(&home))
     }
 
     fn constant(&self, value: Value) -> bool {
         is_constant(self.graph, self.graph.owner(value))
     }
+}
+
+/// The value in whose memory `value` lies: the first that a group stores, going through reshapes, which move nothing.
+fn home(graph: &Graph, roots: &BTreeSet<Value>, mut value: Value) -> Value {
+    while let Op::Reshape(_) = graph.op(value)
+        && !roots.contains(&value)
+    {
+        value = graph.node(value).operands[0];
+    }
+    value
 }
 
 /// Whether a value is the same in every call: weights that nothing updates, constants.
@@ -133,10 +150,10 @@ impl Lower<'_> {
     /// Outputs have memory of the caller.
     fn leave(&mut self) {
         for (i, (_, value)) in self.graph.outputs.iter().enumerate() {
-            let owner = self.graph.owner(*value);
-            if !self.graph.is_given(owner) && !self.places.contains_key(&owner) {
-                let buffer = self.new_buffer(owner, Place::Output(i));
-                self.places.insert(owner, buffer);
+            let home = home(self.graph, &self.roots, *value);
+            if !self.graph.is_given(home) && !self.places.contains_key(&home) {
+                let buffer = self.new_buffer(home, Place::Output(i));
+                self.places.insert(home, buffer);
             }
         }
     }
@@ -149,12 +166,11 @@ impl Lower<'_> {
 
     fn group(&mut self, group: &Group) -> Result<(), LowerError> {
         match self.build(group) {
-            Ok((built, schedule, scheduled)) => {
-                self.step(group, built, schedule, scheduled);
+            Ok((built, kernel)) => {
+                self.step(group, built, kernel);
                 Ok(())
             }
             Err(reason) => {
-                if std::env::var_os("NNC_TRACE").is_some() { eprintln!("{:?}", reason.trace()); }
                 let parts = split_up(self.graph, group);
                 if parts.len() == 1 && parts[0].nodes == group.nodes {
                     let value = group.roots.first().copied().unwrap_or(Value { node: 0, result: 0 });
@@ -165,68 +181,82 @@ impl Lower<'_> {
         }
     }
 
-    fn build(&self, group: &Group) -> Result<(Built, Schedule, Scheduled), Refusal> {
+    /// The kernel of a group and its number.
+    fn build(&mut self, group: &Group) -> Result<(Built, usize), Refusal> {
         let own = group.nodes.iter().copied().filter(|n| !self.graph.is_view(*n)).collect();
-        let memory = Given { graph: self.graph, stored: &self.stored, own };
+        let memory = Given { graph: self.graph, roots: &self.roots, stored: &self.stored, own };
         let mut built = build::build(self.graph, group, &memory)?;
         merge::merge_axes(&mut built, &self.graph.facts);
-        let schedule = schedule::choose(&built.kernel, group.kind, &self.target);
-        let schedule = schedule.map_err(|e| Refusal::schedule(&built.kernel, "", e))?;
-        match kernel::apply(&built.kernel, &schedule, self.target.lanes) {
-            Ok(scheduled) => Ok((built, schedule, scheduled)),
-            Err(e) => Err(Refusal::schedule(&built.kernel, &schedule.to_string(), e)),
-        }
+        let chosen = schedule::choose(&built.kernel, group.kind, &self.target);
+        let kernel = match self.schedule(&built.kernel, chosen) {
+            // What cannot be split further runs slowly rather than not at all.
+            Err(_) if computed(self.graph, group) <= 1 => {
+                self.schedule(&built.kernel, schedule::fallback(&built.kernel))?
+            }
+            other => other?,
+        };
+        Ok((built, kernel))
     }
 
-    fn step(&mut self, group: &Group, built: Built, schedule: Schedule, scheduled: Scheduled) {
+    /// The number of a kernel with a schedule that applies and that the back end has code for.
+    fn schedule(&mut self, kernel: &Kernel, schedule: Result<Schedule, ScheduleError>) -> Result<usize, Refusal> {
+        let schedule = schedule.map_err(|e| Refusal::schedule(kernel, "", e))?;
+        let key = format!("{kernel}{schedule}");
+        if let Some(known) = self.known.get(&key) {
+            return Ok(*known);
+        }
+        let scheduled = kernel::apply(kernel, &schedule, self.target.lanes);
+        let scheduled = scheduled.map_err(|e| Refusal::schedule(kernel, &schedule.to_string(), e))?;
+        (self.emits)(&scheduled).map_err(|reason| Refusal::Misfit(Misfit(format!("{reason}, needed by\n{kernel}"))))?;
+        self.out.kernels.push(LoweredKernel { kernel: kernel.clone(), schedule, scheduled });
+        self.known.insert(key, self.out.kernels.len() - 1);
+        Ok(self.out.kernels.len() - 1)
+    }
+
+    fn step(&mut self, group: &Group, built: Built, kernel: usize) {
         let index = self.out.steps.len();
         let mut buffers = vec![];
         for (buffer, value) in built.kernel.buffers.iter().zip(&built.values) {
             let Some(value) = value else { continue };
-            let layout = schedule.layouts.iter().find(|l| l.buffer == buffer.name).cloned();
-            buffers.push(self.place(self.graph.owner(*value), *value, buffer.role, layout, index));
+            let home = home(self.graph, &self.roots, *value);
+            buffers.push(match is_constant(self.graph, home) {
+                true => self.constant(*value, buffer, &built.sizes, kernel),
+                false => self.place(home, index),
+            });
         }
         self.stored.extend(&group.roots);
         let work = work(&built);
         let sizes = built.sizes;
-        let key = format!("{}{schedule}", built.kernel);
-        let kernel = *self.known.entry(key).or_insert_with(|| {
-            self.out.kernels.push(LoweredKernel { kernel: built.kernel, schedule, scheduled });
-            self.out.kernels.len() - 1
-        });
         self.out.steps.push(Step { kernel, buffers, sizes, work, nodes: group.nodes.clone() });
     }
 
-    fn place(&mut self, owner: Value, value: Value, role: Role, layout: Option<Layout>, step: usize) -> usize {
-        if is_constant(self.graph, owner) {
-            // The layout speaks of the dims of the value as the kernel sees it.
-            let place = Place::Constant { value, layout };
-            if let Some(known) = self.out.buffers.iter().position(|b| b.place == place) {
-                return known;
-            }
-            return self.new_buffer(value, place);
-        }
-        // A root that is itself a view has memory of its own.
-        let owner = if role == Role::Out {
-            value
-        } else if self.places.contains_key(&value) {
-            value
-        } else {
-            owner
-        };
-        if let Some(known) = self.places.get(&owner) {
+    /// A constant, in the layout of the kernel that reads it. The layout speaks of dims as the kernel sees them.
+    fn constant(&mut self, value: Value, buffer: &kernel::Buffer, sizes: &[Dim], kernel: usize) -> usize {
+        let layout = self.out.kernels[kernel].schedule.layouts.iter().find(|l| l.buffer == buffer.name).cloned();
+        let dims: Vec<Dim> = buffer.dims.iter().map(|e| dim(*e, sizes)).collect();
+        let place = Place::Constant { value, layout };
+        let known = self.out.buffers.iter().position(|b| b.place == place && b.dims == dims);
+        known.unwrap_or_else(|| {
+            self.out.buffers.push(Buffer { place, elem: buffer.elem, dims });
+            self.out.buffers.len() - 1
+        })
+    }
+
+    /// The buffer of a value with memory of its own, in use by `step`.
+    fn place(&mut self, home: Value, step: usize) -> usize {
+        if let Some(known) = self.places.get(&home) {
             if let Place::Arena { last, .. } = &mut self.out.buffers[*known].place {
                 *last = step;
             }
             return *known;
         }
         let inputs = self.graph.operands.iter().filter(|o| o.storage == Storage::Input);
-        let place = match inputs.clone().position(|o| o.value == owner) {
+        let place = match inputs.clone().position(|o| o.value == home) {
             Some(input) => Place::Input(input),
             None => Place::Arena { first: step, last: step },
         };
-        let buffer = self.new_buffer(owner, place);
-        self.places.insert(owner, buffer);
+        let buffer = self.new_buffer(home, place);
+        self.places.insert(home, buffer);
         buffer
     }
 }
@@ -244,7 +274,6 @@ impl From<Misfit> for Refusal {
 }
 
 impl Refusal {
-    fn trace(&self) -> String { match self { Refusal::Misfit(m) => m.0.clone(), Refusal::Schedule{kernel,schedule,error} => format!("{kernel}\n{schedule}\n{error}") } }
     fn schedule(kernel: &Kernel, schedule: &str, error: ScheduleError) -> Refusal {
         Refusal::Schedule { kernel: kernel.to_string(), schedule: schedule.into(), error }
     }
@@ -255,6 +284,11 @@ impl Refusal {
             Refusal::Schedule { kernel, schedule, error } => LowerError::Schedule { kernel, schedule, error },
         }
     }
+}
+
+/// Nodes of a group that are no views.
+fn computed(graph: &Graph, group: &Group) -> usize {
+    group.nodes.iter().filter(|n| !graph.is_view(**n)).count()
 }
 
 /// A group for each node, for groups that do not become one kernel.
@@ -276,18 +310,22 @@ fn split_up(graph: &Graph, group: &Group) -> Vec<Group> {
     parts
 }
 
+/// An extent of a kernel, given the dims that its sizes are.
+fn dim(extent: kernel::Extent, sizes: &[Dim]) -> Dim {
+    match extent {
+        kernel::Extent::Const(n) => Dim::int(n),
+        kernel::Extent::Size(s) => sizes[s.index()].clone(),
+    }
+}
+
 /// Operations of all stages: for each, the elements it visits, twice for a multiply-add.
 fn work(built: &Built) -> Dim {
-    let extent = |e: kernel::Extent| match e {
-        kernel::Extent::Const(n) => Dim::int(n),
-        kernel::Extent::Size(s) => built.sizes[s.index()].clone(),
-    };
     let kernel = &built.kernel;
     kernel.stages.iter().fold(Dim::int(0), |sum, stage| {
         let mut axes: BTreeMap<kernel::VarId, Dim> = BTreeMap::new();
         let mut operations = 0;
         let mut add = |v: kernel::VarId| {
-            axes.insert(v, extent(kernel.axes[v.index()].extent));
+            axes.insert(v, dim(kernel.axes[v.index()].extent, &built.sizes));
         };
         stage.at.iter().flat_map(|a| a.vars().collect::<Vec<_>>()).for_each(&mut add);
         kernel.exprs.walk(stage.value, &mut |_, e| {

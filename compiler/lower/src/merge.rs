@@ -7,8 +7,9 @@ use kernel::affine::Term;
 use kernel::{Affine, Expr, ExprId, Exprs, Extent, Guard, Kernel, SizeId, Subscript, VarId};
 use std::collections::BTreeMap;
 
-/// Merges what can be merged, then drops axes and sizes that nothing uses.
+/// Drops dims of size 1, merges what can be merged, then drops axes and sizes that nothing uses.
 pub fn merge_axes(built: &mut Built, facts: &Facts) {
+    squeeze(&mut built.kernel);
     let mut again = true;
     while again {
         again = false;
@@ -22,6 +23,46 @@ pub fn merge_axes(built: &mut Built, facts: &Facts) {
         }
     }
     compact(built);
+}
+
+/// Drops dims of size 1 that are always read and stored at 0.
+fn squeeze(kernel: &mut Kernel) {
+    let one = |b: &kernel::Buffer| (0..b.dims.len()).filter(|d| b.dims[*d] == Extent::Const(1)).collect();
+    let mut removed: Vec<Vec<usize>> = kernel.buffers.iter().map(one).collect();
+    let zero = |a: Option<&Affine>| a.is_some_and(|a| a.as_constant() == Some(0));
+    for stage in &kernel.stages {
+        removed[stage.target.index()].retain(|d| zero(stage.at.get(*d)));
+        kernel.exprs.walk(stage.value, &mut |_, e| {
+            if let Expr::Load { buffer, at, .. } = e {
+                removed[buffer.index()].retain(|d| zero(at[*d].as_affine()));
+            }
+        });
+    }
+    remove_dims(kernel, &removed);
+}
+
+/// Removes dims, in ascending order for each buffer, and the subscripts there.
+fn remove_dims(kernel: &mut Kernel, removed: &[Vec<usize>]) {
+    for (buffer, dims) in kernel.buffers.iter_mut().zip(removed) {
+        remove_all(&mut buffer.dims, dims);
+    }
+    let mut exprs = std::mem::take(&mut kernel.exprs);
+    for stage in &mut kernel.stages {
+        remove_all(&mut stage.at, &removed[stage.target.index()]);
+        stage.value = exprs.rewrite(stage.value, &mut |exprs, mut expr, elem| {
+            if let Expr::Load { buffer, at, .. } = &mut expr {
+                remove_all(at, &removed[buffer.index()]);
+            }
+            exprs.intern(expr, elem)
+        });
+    }
+    kernel.exprs = exprs;
+}
+
+fn remove_all<T>(items: &mut Vec<T>, places: &[usize]) {
+    places.iter().rev().for_each(|p| {
+        items.remove(*p);
+    });
 }
 
 /// For each buffer that is read or stored with the axes, the dim where `a` stands, `b` following; `None` if they stand
@@ -62,33 +103,20 @@ fn merge(built: &mut Built, a: VarId, b: VarId, places: &BTreeMap<usize, usize>,
     let (x, y) = (kernel.axes[a.index()].extent, kernel.axes[b.index()].extent);
     let whole = product(kernel, &mut built.sizes, x, y, facts);
     kernel.axes[a.index()].extent = whole;
+    let mut removed = vec![vec![]; kernel.buffers.len()];
     for (buffer, dim) in places {
-        let dims = &mut kernel.buffers[*buffer].dims;
-        dims[*dim] = whole;
-        dims.remove(dim + 1);
+        kernel.buffers[*buffer].dims[*dim] = whole;
+        removed[*buffer].push(dim + 1);
     }
-    let at_dim = |buffer: usize| places.get(&buffer).map(|d| d + 1);
+    remove_dims(kernel, &removed);
     let mut exprs = std::mem::take(&mut kernel.exprs);
     for stage in &mut kernel.stages {
-        if let Some(dim) = at_dim(stage.target.index()) {
-            stage.at.remove(dim);
-        }
-        stage.value = exprs.rewrite(stage.value, &mut |exprs, expr, elem| {
-            let expr = match expr {
-                Expr::Load { buffer, mut at, guard } => {
-                    if let Some(dim) = at_dim(buffer.index()) {
-                        at.remove(dim);
-                    }
-                    Expr::Load { buffer, at, guard }
-                }
-                Expr::Reduce { op, mut axes, body } => {
-                    if axes.contains(&a) {
-                        axes.retain(|v| *v != b);
-                    }
-                    Expr::Reduce { op, axes, body }
-                }
-                other => other,
-            };
+        stage.value = exprs.rewrite(stage.value, &mut |exprs, mut expr, elem| {
+            if let Expr::Reduce { axes, .. } = &mut expr
+                && axes.contains(&a)
+            {
+                axes.retain(|v| *v != b);
+            }
             exprs.intern(expr, elem)
         });
     }

@@ -41,6 +41,8 @@ struct Forming {
     full: Vec<Dim>,
     /// For rows: what is left of `full` after the reduction.
     rows: Vec<Dim>,
+    /// Its one node is no kernel: nothing joins it.
+    closed: bool,
 }
 
 struct Fuse<'g> {
@@ -57,15 +59,19 @@ impl Fuse<'_> {
                 continue;
             }
             let class = self.graph.op(node).class();
+            let opaque = self.graph.is_opaque(node);
             let mut candidates: Vec<(Value, usize)> =
                 self.sources(node).into_iter().filter_map(|s| Some((s, *self.of.get(&s)?))).collect();
             candidates.sort();
-            let found = candidates.into_iter().rev().map(|(_, g)| g).find(|g| self.joins(node, &class, *g));
+            let found = candidates.into_iter().rev().map(|(_, g)| g).find(|g| !opaque && self.joins(node, &class, *g));
             let group = found.unwrap_or_else(|| {
                 self.groups.push(None);
                 self.groups.len() - 1
             });
             self.add(node, &class, group);
+            if let Some(g) = &mut self.groups[group] {
+                g.closed |= opaque;
+            }
         }
     }
 
@@ -100,7 +106,7 @@ impl Fuse<'_> {
                     }
             }
         };
-        fits && self.inlined_reads_fit(node, g) && !self.reaches_from_outside(node, group)
+        fits && !g.closed && self.inlined_reads_fit(node, g) && !self.reaches_from_outside(node, group)
     }
 
     /// What lies in memory can be read anywhere; a value of the same group only at the element itself, its row, or
@@ -180,7 +186,7 @@ impl Fuse<'_> {
                     (g.kind, g.rows) = (GroupKind::Row, dims);
                 }
             }
-            none => *none = Some(Forming { kind, nodes: BTreeSet::from([node]), full, rows: dims }),
+            none => *none = Some(Forming { kind, nodes: BTreeSet::from([node]), full, rows: dims, closed: false }),
         }
     }
 
@@ -188,7 +194,7 @@ impl Fuse<'_> {
     fn absorb_producers(&mut self) {
         for producer in 0..self.groups.len() {
             let Some(p) = &self.groups[producer] else { continue };
-            if p.kind != GroupKind::Pointwise || self.leaves(p) {
+            if p.kind != GroupKind::Pointwise || p.closed || self.leaves(p) {
                 continue;
             }
             let users = self.users_of(producer);
@@ -200,7 +206,7 @@ impl Fuse<'_> {
                 GroupKind::Contraction | GroupKind::Attention => false,
             };
             let reads_fit = u.nodes.iter().all(|n| self.inlined_reads_fit(*n, p));
-            if fits && reads_fit {
+            if fits && reads_fit && !u.closed {
                 let moved = self.groups[producer].take().map(|p| p.nodes).unwrap_or_default();
                 self.of.extend(moved.iter().map(|n| (*n, user)));
                 if let Some(u) = &mut self.groups[user] {
@@ -250,7 +256,8 @@ impl Fuse<'_> {
             }
             self.of.extend(nodes.iter().map(|n| (*n, last)));
             let full = nodes.last().map(|n| space(&self.graph.ty(*n).dims)).unwrap_or_default();
-            self.groups[last] = Some(Forming { kind: GroupKind::Attention, nodes, rows: full.clone(), full });
+            self.groups[last] =
+                Some(Forming { kind: GroupKind::Attention, nodes, rows: full.clone(), full, closed: false });
         }
     }
 

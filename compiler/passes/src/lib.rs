@@ -2,8 +2,10 @@
 
 pub mod common;
 pub mod dead;
+pub mod decompose;
 pub mod fold;
 pub mod fuse;
+pub mod padding;
 pub mod pipeline;
 pub mod simplify;
 

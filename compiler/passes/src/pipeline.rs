@@ -1,6 +1,6 @@
 //! The passes in order, and what runs them.
 
-use crate::{common, dead, fold, fuse, simplify};
+use crate::{common, dead, decompose, fold, fuse, padding, simplify};
 use graph::{Graph, OpError};
 use std::time::{Duration, Instant};
 
@@ -21,9 +21,12 @@ pub struct Pass {
 }
 
 pub const PIPELINE: &[Pass] = &[
+    // First: what it makes is simplified like what the model says.
+    Pass { name: "decompose", run: decompose::run, leaves: Level::Primitive },
     Pass { name: "simplify", run: simplify::run, leaves: Level::Primitive },
     Pass { name: "fold", run: fold::run, leaves: Level::Primitive },
     // After fold: constants that were made twice are equal only now.
+    Pass { name: "padding", run: padding::run, leaves: Level::Primitive },
     Pass { name: "common", run: common::run, leaves: Level::Primitive },
     Pass { name: "dead", run: dead::run, leaves: Level::Primitive },
     Pass { name: "fuse", run: fuse::run, leaves: Level::Grouped },

@@ -5,7 +5,7 @@
 
 use crate::code::Blob;
 use crate::isa::Isa;
-use crate::plan::{Constant, Entry, Place, Program};
+use crate::plan::{AlignedBytes, Constant, Entry, Place, Program};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -25,6 +25,7 @@ struct Saved<'p> {
     code: &'p Blob,
     entries: &'p [Entry],
     constants: &'p [Constant],
+    memory: &'p AlignedBytes,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +34,7 @@ struct Loaded {
     code: Blob,
     entries: Vec<Entry>,
     constants: Vec<Constant>,
+    memory: AlignedBytes,
 }
 
 /// Whether a file begins as a program does.
@@ -46,8 +48,13 @@ pub fn is_program(path: &Path) -> bool {
 impl Program {
     /// Writes everything that running needs to a file, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        let saved =
-            Saved { name: &self.name, code: self.code.blob(), entries: &self.entries, constants: &self.constants };
+        let saved = Saved {
+            name: &self.name,
+            code: self.code.blob(),
+            entries: &self.entries,
+            constants: &self.constants,
+            memory: &self.memory,
+        };
         let body = postcard::to_stdvec(&saved).map_err(|e| FileError::content(path, e.to_string()))?;
         let mut bytes = MAGIC.to_vec();
         bytes.extend(Sha256::digest(&body));
@@ -71,7 +78,13 @@ impl Program {
         }
         loaded.check().map_err(|part| wrong(&format!("not a program: {part}")))?;
         let code = loaded.code.map().map_err(|e| FileError::io(path, e))?;
-        Ok(Program { name: loaded.name, entries: loaded.entries, constants: loaded.constants, code: Arc::new(code) })
+        Ok(Program {
+            name: loaded.name,
+            entries: loaded.entries,
+            constants: loaded.constants,
+            memory: loaded.memory,
+            code: Arc::new(code),
+        })
     }
 }
 
@@ -81,6 +94,10 @@ impl Loaded {
         if !self.code.is_sound() || self.code.entries.len() != self.entries.len() || self.entries.is_empty() {
             return Err("its code does not fit its entries".into());
         }
+        let inside = |c: &Constant| c.offset.checked_add(c.len).is_some_and(|end| end <= self.memory.len());
+        if let Some(constant) = self.constants.iter().find(|c| !inside(c)) {
+            return Err(format!("the constant `{}` lies outside of its memory", constant.name));
+        }
         for entry in &self.entries {
             let name = &entry.name;
             for buffer in &entry.buffers {
@@ -89,7 +106,7 @@ impl Loaded {
                     Place::Output(i) => *i < entry.outputs.len(),
                     Place::Constant(i) => {
                         let bytes = buffer.bytes.evaluate(&[]);
-                        self.constants.get(*i).is_some_and(|c| bytes.is_some_and(|n| n <= c.data.len() as i64))
+                        self.constants.get(*i).is_some_and(|c| bytes.is_some_and(|n| n <= c.len as i64))
                     }
                     Place::Arena { first, last } => first <= last && *last < entry.steps.len(),
                 };

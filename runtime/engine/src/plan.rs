@@ -2,7 +2,8 @@
 
 use crate::code::Code;
 use crate::formula::Formula;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::alloc::Layout;
 use std::sync::Arc;
 use tensor::Elem;
 
@@ -81,8 +82,9 @@ pub struct Entry {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Constant {
     pub name: String,
-    #[serde(with = "as_bytes")]
-    pub data: Arc<AlignedBytes>,
+    /// Where it lies in the program's memory.
+    pub offset: usize,
+    pub len: usize,
 }
 
 /// Everything needed to run; shared by sessions.
@@ -91,22 +93,44 @@ pub struct Program {
     /// Entry `i` is function `i` of the code's entries.
     pub entries: Vec<Entry>,
     pub constants: Vec<Constant>,
+    /// Holds all constants.
+    pub memory: AlignedBytes,
     pub code: Arc<Code>,
 }
 
-/// Bytes at a 64-byte boundary, with a vector's worth of room after the end.
+/// Bytes at a 64-byte boundary, with a vector's worth of room after the end. Large ones lie in huge pages where the
+/// system has them: weights that stream through a kernel touch a new small page every 40 ns.
 pub struct AlignedBytes {
-    words: Vec<Line>,
+    start: std::ptr::NonNull<u8>,
+    layout: Layout,
     len: usize,
 }
 
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
+// SAFETY: the memory is owned, and only reached through references.
+unsafe impl Send for AlignedBytes {}
+unsafe impl Sync for AlignedBytes {}
+
+const LINE: usize = 64;
+const HUGE_PAGE: usize = 2 << 20;
 
 impl AlignedBytes {
     pub fn zeroed(len: usize) -> AlignedBytes {
-        AlignedBytes { words: vec![Line([0; 64]); len.div_ceil(64) + 1], len }
+        let huge = len >= HUGE_PAGE;
+        let align = if huge { HUGE_PAGE } else { LINE };
+        let layout = Layout::from_size_align(len.next_multiple_of(LINE) + LINE, align);
+        let Ok(layout) = layout else { panic!("{len} bytes are more than this machine can address") };
+        // SAFETY: the layout is not empty; the memory is written whole before anybody reads it.
+        unsafe {
+            let start = std::alloc::alloc(layout);
+            let Some(start) = std::ptr::NonNull::new(start) else { std::alloc::handle_alloc_error(layout) };
+            #[cfg(target_os = "linux")]
+            if huge {
+                // Advice only: without huge pages everything works, a little slower.
+                libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE);
+            }
+            start.as_ptr().write_bytes(0, layout.size());
+            AlignedBytes { start, layout, len }
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -118,15 +142,15 @@ impl AlignedBytes {
     }
 
     pub fn as_ptr(&self) -> *const u8 {
-        self.words.as_ptr().cast()
+        self.start.as_ptr()
     }
 
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.words.as_mut_ptr().cast()
+        self.start.as_ptr()
     }
 
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `words` owns at least `len` initialised bytes.
+        // SAFETY: the memory holds at least `len` initialised bytes.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len) }
     }
 
@@ -134,6 +158,28 @@ impl AlignedBytes {
         let len = self.len;
         // SAFETY: as above, and the borrow is unique.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), len) }
+    }
+}
+
+impl Drop for AlignedBytes {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout, and nobody has a reference any more.
+        unsafe { std::alloc::dealloc(self.start.as_ptr(), self.layout) };
+    }
+}
+
+impl Serialize for AlignedBytes {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(self.bytes())
+    }
+}
+
+impl<'d> Deserialize<'d> for AlignedBytes {
+    fn deserialize<D: Deserializer<'d>>(d: D) -> Result<AlignedBytes, D::Error> {
+        let bytes = <&[u8]>::deserialize(d)?;
+        let mut data = AlignedBytes::zeroed(bytes.len());
+        data.bytes_mut().copy_from_slice(bytes);
+        Ok(data)
     }
 }
 
@@ -149,22 +195,5 @@ mod as_text {
     pub fn deserialize<'d, D: Deserializer<'d>>(d: D) -> Result<Elem, D::Error> {
         let name = <&str>::deserialize(d)?;
         name.parse().map_err(|_| D::Error::custom(format!("no element type `{name}`")))
-    }
-}
-
-mod as_bytes {
-    use super::AlignedBytes;
-    use serde::{Deserialize, Deserializer, Serializer};
-    use std::sync::Arc;
-
-    pub fn serialize<S: Serializer>(data: &AlignedBytes, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_bytes(data.bytes())
-    }
-
-    pub fn deserialize<'d, D: Deserializer<'d>>(d: D) -> Result<Arc<AlignedBytes>, D::Error> {
-        let bytes = <&[u8]>::deserialize(d)?;
-        let mut data = AlignedBytes::zeroed(bytes.len());
-        data.bytes_mut().copy_from_slice(bytes);
-        Ok(Arc::new(data))
     }
 }

@@ -274,7 +274,7 @@ impl Session {
             let mut table = vec![&raw mut *self.error as u64];
             for buffer in &step.buffers {
                 table.push(match &plan.buffers[*buffer].place {
-                    Place::Constant(c) => program.constants[*c].data.as_ptr() as u64,
+                    Place::Constant(c) => program.memory.as_ptr() as u64 + program.constants[*c].offset as u64,
                     Place::Arena { .. } => arena as u64 + offsets[*buffer] as u64,
                     place => {
                         patches.push((index, table.len(), place.clone()));

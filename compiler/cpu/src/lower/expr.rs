@@ -288,11 +288,25 @@ impl Lower<'_> {
                 let mask = self.active_mask()?;
                 let (pointer, disp) = self.place(buffer, split);
                 let operands: Vec<Value> = [pointer].into_iter().chain(mask).collect();
+                self.prefetch(buffer, pointer, disp, &operands);
                 self.pure(Op::Load { memory, disp }, &operands)
             }
             _ => return self.load_general(buffer, split, &[], None),
         };
         Ok(self.typed(value, elem))
+    }
+
+    /// Fetches what a buffer has further on, where this vector is loaded for the first time.
+    fn prefetch(&mut self, buffer: BufferId, pointer: Value, disp: i32, operands: &[Value]) {
+        let storage = &self.kernel.storage[buffer.index()];
+        let ahead = storage.prefetch * self.size_of(buffer);
+        let Ok(memory) = memory(storage.elem) else { return };
+        if ahead == 0 || self.numbers.contains_key(&(Op::Load { memory, disp }, operands.to_vec())) {
+            return;
+        }
+        if let Ok(disp) = i32::try_from(disp as i64 + ahead) {
+            self.b.effect(Op::Prefetch { disp }, &[pointer]);
+        }
     }
 
     fn typed(&mut self, value: Value, elem: Elem) -> Value {
@@ -626,20 +640,23 @@ impl Lower<'_> {
         if self.kernel.loops[axis.index()].extent != Extent::Const(self.kernel.lanes) {
             return unsupported("a reduction over part of a vector");
         }
-        if self.kernel.exprs.elem(body) != Elem::F32 {
-            return unsupported(format!("reductions of {} across a vector", self.kernel.exprs.elem(body)));
-        }
+        let elem = self.kernel.exprs.elem(body);
+        let op = match (op, elem) {
+            (Combine::Sum, Elem::F32) => Reduction::Sum,
+            (Combine::Prod, Elem::F32) => Reduction::Prod,
+            (Combine::Max, Elem::F32) => Reduction::Max,
+            (Combine::Min, Elem::F32) => Reduction::Min,
+            (Combine::Sum, Elem::I32) => Reduction::SumI,
+            (Combine::Prod, Elem::I32) => Reduction::ProdI,
+            (Combine::Max, Elem::I32) => Reduction::MaxI,
+            (Combine::Min, Elem::I32) => Reduction::MinI,
+            _ => return unsupported(format!("reductions of {elem} across a vector")),
+        };
         let outside = self.lane.replace(Lane { var: *axis, active: Active::All });
         self.bindings[axis.index()] = Binding::Lanes;
         let value = self.vector(body);
         self.bindings[axis.index()] = Binding::Closed;
         self.lane = outside;
-        let op = match op {
-            Combine::Sum => Reduction::Sum,
-            Combine::Prod => Reduction::Prod,
-            Combine::Max => Reduction::Max,
-            Combine::Min => Reduction::Min,
-        };
         Ok(self.pure(Op::Reduce(op), &[value?]))
     }
 }

@@ -127,6 +127,10 @@ pub enum Reduction {
     Prod,
     Max,
     Min,
+    SumI,
+    ProdI,
+    MaxI,
+    MinI,
 }
 
 impl Reduction {
@@ -136,6 +140,10 @@ impl Reduction {
             Reduction::Prod => VecOp::Mul,
             Reduction::Max => VecOp::Max,
             Reduction::Min => VecOp::Min,
+            Reduction::SumI => VecOp::AddI,
+            Reduction::ProdI => VecOp::MulI,
+            Reduction::MaxI => VecOp::MaxI,
+            Reduction::MinI => VecOp::MinI,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The function as regalloc2 sees it: operands with their constraints.
 
 use super::EmitError;
-use crate::vir::{Function, Inst, IntOp, Memory, Op, Reduction, Type, Value, VecOp};
+use crate::vir::{Function, Inst, IntOp, Memory, Op, Type, Value, VecOp};
 use engine::Isa;
 use regalloc2::{
     Algorithm, Block, InstRange, MachineEnv, Operand, OperandConstraint, OperandKind, OperandPos, Output, PReg,
@@ -103,7 +103,7 @@ impl<'a> MachineFunction<'a> {
                 early(result)
             }
             Op::Load { memory: Memory::U8, .. } if narrow => early(result),
-            Op::Reduce(Reduction::Sum | Reduction::Prod | Reduction::Max | Reduction::Min) => {
+            Op::Reduce(_) => {
                 operands.push(self.temporary());
                 early(result)
             }

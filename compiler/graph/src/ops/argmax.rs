@@ -1,7 +1,7 @@
 use tensor::Elem;
 
 op! {
-    /// Index of the first largest element along an axis.
+    /// Index of the first largest element along an axis; NaN counts as the largest.
     "argmax" = Argmax(x) { axis: usize } kind Structural
 }
 
@@ -22,7 +22,8 @@ impl super::Primitive for Argmax {
                 full.insert(self.axis, i);
                 x.at(&full)
             };
-            let best = (0..x.shape[self.axis]).fold(0, |best, i| if at(i) > at(best) { i } else { best });
+            let larger = |a: f64, b: f64| a > b || a.is_nan() && !b.is_nan();
+            let best = (0..x.shape[self.axis]).fold(0, |best, i| if larger(at(i), at(best)) { i } else { best });
             best as f64
         });
         Ok(vec![out])

@@ -26,6 +26,7 @@ impl Apply<'_> {
         let known = |name: &String| self.kernel.buffer_named(name).is_some();
         let named = self.schedule.layouts.iter().map(|l| &l.buffer);
         let named = named.chain(&self.schedule.registers).chain(&self.schedule.streams);
+        let named = named.chain(self.schedule.prefetches.iter().map(|(buffer, _)| buffer));
         if let Some(name) = named.into_iter().find(|name| !known(name)) {
             return error(format!("no buffer `{name}`"));
         }
@@ -73,7 +74,8 @@ impl Apply<'_> {
         };
         let len = stride.size.is_none().then_some(stride.factor);
         let (name, elem) = (buffer.name.clone(), buffer.elem);
-        self.out.storage.push(Storage { name, elem, place, len, written: false });
+        let prefetch = self.schedule.prefetches.iter().find(|(b, _)| *b == name).map_or(0, |(_, distance)| *distance);
+        self.out.storage.push(Storage { name, elem, place, len, written: false, prefetch });
         self.layouts.push(PhysicalLayout { dims, local, register });
         Ok(())
     }

@@ -54,7 +54,8 @@ pub fn stage_copies(kernel: &Kernel, copies: &[(String, String)]) -> Result<Kern
             });
         }
         let Some(at) = at else { return error(format!("`{name}` is staged but not read")) };
-        let plain = at.iter().map(|s| s.as_affine().filter(|a| a.as_var().is_some()).cloned());
+        let each = |a: &&Affine| a.as_var().is_some() || a.as_constant() == Some(0);
+        let plain = at.iter().map(|s| s.as_affine().filter(each).cloned());
         let Some(target) = plain.collect::<Option<Vec<Affine>>>() else {
             return error(format!("staging `{name}` needs plain subscripts"));
         };
@@ -349,7 +350,7 @@ impl<'a> Apply<'a> {
     }
 
     fn new_register(&mut self, name: String, elem: tensor::Elem, len: i64) -> BufferId {
-        self.out.storage.push(Storage { name, elem, place: Place::Register, len: Some(len), written: true });
+        self.out.storage.push(Storage { name, elem, place: Place::Register, len: Some(len), written: true, prefetch: 0 });
         BufferId(self.out.storage.len() as u32 - 1)
     }
 }

@@ -4,6 +4,12 @@ use super::shape::Access;
 use super::{Shape, StageShape, Target, ceil_div, local};
 use kernel::{Extent, Role, VarId};
 
+/// At so few rows a product waits for its weights, not for arithmetic.
+const FEW: i64 = 2;
+
+/// Steps of the reduction that a fetch from memory takes, roughly.
+const AHEAD: i64 = 16;
+
 /// Axes of a product by the sides that move along them.
 pub struct Roles {
     /// In both sides.
@@ -36,22 +42,31 @@ pub fn roles(stage: &StageShape) -> Option<Roles> {
 }
 
 /// Vectors across and rows of a tile that fits the registers: accumulators, the vectors of one step, one to spare.
-fn tile(columns: i64, rows: i64, target: &Target) -> (i64, i64) {
+/// Where the number of rows is known only when running (`None`), tiles of few rows count too.
+pub fn tile(columns: i64, rows: Option<i64>, target: &Target) -> (i64, i64) {
     let across = ceil_div(columns, target.lanes);
     let rows_of = |v: i64| ((target.registers - 2 - v) / v).max(1);
-    // Loads for each multiply-add, and columns computed for nothing: both cost time.
+    // A multiply-add takes four cycles; with fewer accumulators the next one waits.
+    let stall = |accumulators: i64| 4.0 / accumulators.min(4) as f64;
     let cost = |v: &i64| {
-        let m = rows_of(*v).min(rows);
-        let loads = (m + v) as f64 / (m * v) as f64;
-        let waste = ((across + v - 1) / v * v) as f64 / across as f64;
-        let stall = 4.0 / (m * v).min(4) as f64;
-        (waste * stall * (1.0 + 0.2 * loads) * 1000.0) as i64
+        let height = rows_of(*v).min(rows.unwrap_or(i64::MAX));
+        let loads = (height + v) as f64 / (height * v) as f64;
+        let waste = (ceil_div(across, *v) * v) as f64 / across as f64;
+        let stalls = match rows {
+            Some(_) => stall(height * v),
+            None => 0.75 * stall(height * v) + 0.25 * stall(*v),
+        };
+        (waste * stalls * (1.0 + 0.2 * loads) * 1000.0) as i64
     };
     let vectors = (1..=4).min_by_key(cost).unwrap_or(2);
     (vectors, rows_of(vectors))
 }
 
 pub fn text(shape: &Shape, target: &Target) -> Option<String> {
+    let window = super::convolution::text(shape, target).or_else(|| super::convolution::depthwise(shape, target));
+    if window.is_some() {
+        return window;
+    }
     let main = shape.stages.iter().position(|s| s.reduction.is_some())?;
     let stage = &shape.stages[main];
     let Some(roles) = roles(stage) else { return super::rows::text(shape, target) };
@@ -69,7 +84,8 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
     };
     let along = *roles.columns.last()?;
     let other_columns = &roles.columns[..roles.columns.len() - 1];
-    let (vectors, height) = tile(shape.guess(along), row.map_or(1, |r| shape.guess(r)), target);
+    let fixed = row.map_or(Some(1), |r| shape.extent(r).as_const());
+    let (vectors, height) = tile(shape.guess(along), fixed, target);
     let width = vectors * target.lanes;
 
     let mut text = String::new();
@@ -77,7 +93,13 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
     let j = shape.name(along);
     let outer: Vec<VarId> = roles.batch.iter().chain(&other_rows).chain(other_columns).copied().collect();
     if shape.buffer(&roles.vector).role == Role::Const {
-        text += &packed(shape, &roles.vector, along, width).unwrap_or_default();
+        if let Some(layout) = packed(shape, &roles.vector, along, width) {
+            text += &layout;
+            // With few rows the weights stream from memory, faster than the machine guesses by itself.
+            if fixed.is_some_and(|rows| rows <= FEW) {
+                text += &format!("prefetch {} {}; ", shape.buffer(&roles.vector).name, AHEAD * width);
+            }
+        }
     } else if !roles.vector.contiguous(along) {
         let plain = roles.vector.plain()?;
         pack = transposed_copy(shape, &roles, along, &plain, &mut text, target)?;
@@ -124,7 +146,7 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
 }
 
 /// Loops outermost first; the first that has work for several threads is shared by them, else the largest.
-fn marked(loops: &[(String, i64)]) -> String {
+pub fn marked(loops: &[(String, i64)]) -> String {
     let enough = loops.iter().position(|(_, n)| *n >= 4);
     let largest = loops.iter().enumerate().max_by_key(|(_, (_, n))| *n).map(|(i, _)| i);
     let shared = enough.or(largest.filter(|i| loops[*i].1 > 1));
@@ -138,7 +160,7 @@ pub fn row_split(shape: &Shape, row: VarId, height: i64) -> String {
     match shape.extent(row) {
         Extent::Const(_) => format!("split {i} even {height} {i}o {i}i; "),
         Extent::Size(_) => {
-            let heights = [8, 4, 2, 1].into_iter().filter(|h| *h < height).map(|h| format!("+{h}"));
+            let heights = [16, 8, 4, 2, 1].into_iter().filter(|h| *h < height).map(|h| format!("+{h}"));
             format!("split {i} chain {height}{} {i}o {i}i; ", heights.collect::<String>())
         }
     }
@@ -168,7 +190,7 @@ pub fn reduction_loops(shape: &Shape, stage: &StageShape, unroll: i64) -> (Strin
 }
 
 /// Weights in panels of `width` columns, each panel in the order of the reduction.
-fn packed(shape: &Shape, access: &Access, along: VarId, width: i64) -> Option<String> {
+pub fn packed(shape: &Shape, access: &Access, along: VarId, width: i64) -> Option<String> {
     let plain = access.plain()?;
     let at = plain.iter().position(|v| *v == Some(along))?;
     let rest: Vec<String> = (0..plain.len()).filter(|d| *d != at).map(|d| d.to_string()).collect();

@@ -4,6 +4,7 @@
 
 mod attention;
 mod contraction;
+mod convolution;
 mod pointwise;
 mod rows;
 mod shape;
@@ -39,8 +40,12 @@ pub fn choose(kernel: &Kernel, kind: GroupKind, target: &Target) -> Result<Sched
     text.unwrap_or_else(|| plain(&shape)).parse()
 }
 
-/// One loop for each axis, nothing shared: right for every kernel whose temporaries have bounds.
-pub fn plain(shape: &Shape) -> String {
+/// One loop for each axis, nothing shared: right for every kernel without temporaries of unknown size.
+pub fn fallback(kernel: &Kernel) -> Result<Schedule, ScheduleError> {
+    plain(&Shape::of(kernel)).parse()
+}
+
+fn plain(shape: &Shape) -> String {
     let nests = shape.stages.iter().map(|s| {
         let axes: Vec<&str> = s.free.iter().chain(&s.reduced).map(|v| shape.name(*v)).collect();
         format!("{}: {}", s.name, axes.join(" "))

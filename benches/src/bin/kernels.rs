@@ -1,0 +1,163 @@
+//! Single kernels on one thread: what the chooser's schedule reaches of this machine's limits, with the schedule.
+//!
+//! ```text
+//! cargo run --release -p nnc-benches --bin kernels [-- NAME… [--schedule TEXT] [--print]]
+//! ```
+//!
+//! Each case is a model of a line or two; its kernels come from `compute` of its operators. `--schedule` times another
+//! schedule for the case's heaviest kernel; `--print` shows kernels and schedules.
+
+use benches::limits;
+use benches::timing::time;
+use cpu::{CodeMemory, Isa, lower as to_vir, x86};
+use kernel::{Extent, Kernel, Role, Schedule, apply};
+use lower::{Lowered, Target};
+use std::time::Instant;
+
+struct Case {
+    name: &'static str,
+    source: &'static str,
+    /// Values of run-time sizes, by the dims' names.
+    sizes: &'static [(&'static str, i64)],
+    /// Operations of one call, or bytes moved if `moves` says so.
+    work: f64,
+    moves: bool,
+}
+
+const fn case(name: &'static str, source: &'static str, work: f64) -> Case {
+    Case { name, source, sizes: &[], work, moves: false }
+}
+
+const fn rows(name: &'static str, m: &'static [(&'static str, i64)], source: &'static str, work: f64) -> Case {
+    Case { name, source, sizes: m, work, moves: false }
+}
+
+const RUN_TIME: &str = "model M(x: [M, 512]) -> [M, 512] where M <= 600 = x |> l: Linear(512, bias = false)";
+
+fn cases() -> Vec<Case> {
+    let mm = |m: f64, n: f64, k: f64| 2.0 * m * n * k;
+    vec![
+        case("dot 128", "model M(x: [128, 128]) -> [128, 128] = x |> l: Linear(128, bias = false)", mm(128., 128., 128.)),
+        case("dot 512", "model M(x: [512, 512]) -> [512, 512] = x |> l: Linear(512, bias = false)", mm(512., 512., 512.)),
+        case("dot 1024", "model M(x: [1024, 1024]) -> [1024, 1024] = x |> l: Linear(1024, bias = false)", mm(1024., 1024., 1024.)),
+        case("dot 8x1024", "model M(x: [8, 1024]) -> [8, 1024] = x |> l: Linear(1024, bias = false)", mm(8., 1024., 1024.)),
+        Case { moves: true, ..case("dot 1x4096", "model M(x: [1, 4096]) -> [1, 4096] = x |> l: Linear(4096, bias = false)", 4096. * 4096. * 4.) },
+        case("dot 512 gelu", "model M(x: [512, 512]) -> [512, 512] = x |> l: Linear(512) |> gelu", mm(512., 512., 512.)),
+        case("dot 512 bias", "model M(x: [512, 512]) -> [512, 512] = x |> l: Linear(512)", mm(512., 512., 512.)),
+        case("dot two 512", "model M(a: [512, 512], b: [512, 512]) -> [512, 512] = a @ b", mm(512., 512., 512.)),
+        rows("rows 1", &[("M", 1)], RUN_TIME, mm(1., 512., 512.)),
+        rows("rows 8", &[("M", 8)], RUN_TIME, mm(8., 512., 512.)),
+        rows("rows 17", &[("M", 17)], RUN_TIME, mm(17., 512., 512.)),
+        rows("rows 128", &[("M", 128)], RUN_TIME, mm(128., 512., 512.)),
+        rows("rows 300", &[("M", 300)], RUN_TIME, mm(300., 512., 512.)),
+        rows("rows 512", &[("M", 512)], RUN_TIME, mm(512., 512., 512.)),
+        case("fixed 1", "model M(x: [1, 512]) -> [1, 512] = x |> l: Linear(512, bias = false)", mm(1., 512., 512.)),
+        case("fixed 8", "model M(x: [8, 512]) -> [8, 512] = x |> l: Linear(512, bias = false)", mm(8., 512., 512.)),
+        case("fixed 17", "model M(x: [17, 512]) -> [17, 512] = x |> l: Linear(512, bias = false)", mm(17., 512., 512.)),
+        case("fixed 128", "model M(x: [128, 512]) -> [128, 512] = x |> l: Linear(512, bias = false)", mm(128., 512., 512.)),
+        case("fixed 300", "model M(x: [300, 512]) -> [300, 512] = x |> l: Linear(512, bias = false)", mm(300., 512., 512.)),
+        case("conv 3x3 64 56", "model M(x: [1, 64, 56, 56]) -> [1, 64, 56, 56] = x |> c: Conv2d(64, 3, pad = 1, bias = false)", 2. * 9. * 4096. * 3136.),
+        case("conv 1x1 256 64 56", "model M(x: [1, 256, 56, 56]) -> [1, 64, 56, 56] = x |> c: Conv2d(64, 1, bias = false)", 2. * 256. * 64. * 3136.),
+        case("conv 3x3 512 7", "model M(x: [1, 512, 7, 7]) -> [1, 512, 7, 7] = x |> c: Conv2d(512, 3, pad = 1, bias = false)", 2. * 9. * 512. * 512. * 49.),
+        case("conv 7x7 s2 3", "model M(x: [1, 3, 224, 224]) -> [1, 64, 112, 112] = x |> c: Conv2d(64, 7, stride = 2, pad = 3, bias = false)", 2. * 49. * 3. * 64. * 12544.),
+        case("depthwise 3x3 144 56", "model M(x: [1, 144, 56, 56]) -> [1, 144, 56, 56] = x |> c: Conv2d(144, 3, pad = 1, groups = 144, bias = false)", 2. * 9. * 144. * 3136.),
+        Case { moves: true, ..case("softmax 4096x1024", "model M(x: [4096, 1024]) -> [4096, 1024] = softmax(x)", 2. * 4. * 4096. * 1024.) },
+        Case { moves: true, ..case("layer norm 4096x768", "model M(x: [4096, 768]) -> [4096, 768] = x |> n: LayerNorm()", 2. * 4. * 4096. * 768.) },
+        Case { moves: true, ..case("gelu cache", "model M(x: [65536]) -> [65536] = gelu(x * 1.5 + 0.25)", 65536.) },
+        case("attention 12 512 64", "model M(q: [1, 12, 512, 64], k: [1, 12, 512, 64], v: [1, 12, 512, 64]) -> [1, 12, 512, 64] = attention(q, k, v)", 4. * 12. * 512. * 512. * 64.),
+    ]
+}
+
+fn lowered(source: &str) -> (graph::Graph, Lowered) {
+    let mut compiler = nnc::compile_text("case.nn", source);
+    let mut graph = compiler.elaborate().unwrap_or_else(|e| panic!("{e}")).entries.remove(0).graph;
+    passes::run(&mut graph, &mut passes::Cx::default(), None, &mut |_, _, _| {}).unwrap_or_else(|e| panic!("{e}"));
+    let isa = Isa::host();
+    let target = Target { lanes: isa.lanes() as i64, registers: isa.registers() as i64 };
+    let lowered = lower::lower(&graph, &target).unwrap_or_else(|e| panic!("{e}"));
+    (graph, lowered)
+}
+
+/// Median and best seconds of a call, and the least milliseconds of compiling.
+fn run(kernel: &Kernel, schedule: &Schedule, sizes: &[i64]) -> Result<(f64, f64, f64, x86::Stats), String> {
+    let isa = Isa::host();
+    let mut least = f64::INFINITY;
+    let mut made = None;
+    for _ in 0..5 {
+        let start = Instant::now();
+        let scheduled = apply(kernel, schedule, isa.lanes() as i64).map_err(|e| e.to_string())?;
+        let function = to_vir::lower(&scheduled).map_err(|e| e.to_string())?;
+        let (code, stats) = x86::emit(&function, isa).map_err(|e| e.to_string())?;
+        least = least.min(start.elapsed().as_secs_f64() * 1e3);
+        made = Some((scheduled, code, stats));
+    }
+    let (scheduled, code, stats) = made.ok_or("nothing was compiled")?;
+    let memory = CodeMemory::new(&code).map_err(|e| e.to_string())?;
+    // SAFETY: the emitter made a function of this signature.
+    let call: engine::KernelFn = unsafe { std::mem::transmute(memory.as_ptr()) };
+    let extent = |e: &Extent| match e {
+        Extent::Const(n) => *n,
+        Extent::Size(s) => sizes[s.index()],
+    };
+    let mut error = 0i64;
+    let mut buffers = vec![];
+    let mut table = vec![&raw mut error as u64];
+    for (buffer, storage) in kernel.buffers.iter().zip(&scheduled.storage).filter(|(b, _)| b.role != Role::Temp) {
+        let elements = buffer.dims.iter().map(extent).product::<i64>().max(storage.len.unwrap_or(0)) as usize;
+        let mut data = engine::AlignedBytes::zeroed(elements * buffer.elem.size() + 4096);
+        for (i, chunk) in data.bytes_mut().chunks_exact_mut(4).enumerate() {
+            chunk.copy_from_slice(&((i % 17) as f32 / 17.0 - 0.5).to_le_bytes());
+        }
+        table.push(data.as_mut_ptr() as u64);
+        buffers.push(data);
+    }
+    table.extend(sizes.iter().map(|s| *s as u64));
+    let mut scratch = engine::AlignedBytes::zeroed(scheduled.scratch);
+    table.push(scratch.as_mut_ptr() as u64);
+    let values = scheduled.sizes(sizes, 0, 0);
+    let tasks = scheduled.tasks.evaluate(&|_| 0, &|s| values[s.index()]);
+    // SAFETY: the table holds what the kernel expects, of the sizes it was made for.
+    let (best, median) = time(|| unsafe { call(table.as_ptr(), 0, tasks) }, 0.01, 31);
+    Ok((median, best, least, stats))
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let flag = |name: &str| arguments.iter().position(|a| a == name);
+    let hand: Option<Schedule> = flag("--schedule").map(|i| arguments[i + 1].parse().unwrap_or_else(|e| panic!("{e}")));
+    let print = flag("--print").is_some();
+    let names: Vec<&String> = arguments.iter().take_while(|a| !a.starts_with("--")).collect();
+    let (peak, bandwidth) = (limits::peak_flops(), limits::read_bandwidth());
+    println!("peak {:.1} GFLOP/s, reads {:.1} GB/s, {}", peak / 1e9, bandwidth / 1e9, Isa::host());
+    for case in cases().iter().filter(|c| names.is_empty() || names.iter().any(|n| c.name.contains(n.as_str()))) {
+        let (_, lowered) = lowered(case.source);
+        for step in &lowered.steps {
+            let made = &lowered.kernels[step.kernel];
+            let value = |name: &str| case.sizes.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+            let sizes: Vec<i64> = step.sizes.iter().map(|d| d.eval(&value).expect("sizes of the case")).collect();
+            let schedule = hand.as_ref().unwrap_or(&made.schedule);
+            if print {
+                println!("{}{schedule}\n", made.kernel);
+            }
+            match run(&made.kernel, schedule, &sizes) {
+                Err(e) => println!("{:<22} {e}", case.name),
+                Ok((median, best, compile, stats)) => {
+                    let rate = case.work / median / 1e9;
+                    let share = case.work / median / if case.moves { bandwidth } else { peak };
+                    println!(
+                        "{:<22} {:<10} {:9.1} µs (least {:9.1}) {:7.1} G/s {:4.0}%  compile {:5.2} ms, {} spills, {} moves",
+                        case.name,
+                        made.kernel.name,
+                        median * 1e6,
+                        best * 1e6,
+                        rate,
+                        share * 100.0,
+                        compile,
+                        stats.vector_spills,
+                        stats.vector_moves
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Windows over images: vectors along the output channels, whose weights are packed; a tile of pixels in registers; the
+//! finished tile is turned in the cache and stored along the rows of the image.
+
+use super::contraction::{marked, packed, reduction_loops};
+use super::{Shape, Target, ceil_div};
+use kernel::{Role, VarId};
+
+pub fn text(shape: &Shape, target: &Target) -> Option<String> {
+    let [sums, last] = &shape.stages[..] else { return None };
+    if sums.role != Role::Temp || last.free != sums.free || !last.reduced.is_empty() {
+        return None;
+    }
+    let (a, b) = sums.reduction.as_ref()?.product.as_ref()?;
+    let ([a], [b]) = (&a[..], &b[..]) else { return None };
+    let is_weight = |x: &super::shape::Access| shape.buffer(x).role == Role::Const && x.plain().is_some();
+    let (weight, image) = if is_weight(b) { (b, a) } else { (a, b) };
+    if !is_weight(weight) || weight.at.len() < 3 {
+        return None;
+    }
+    let channel = sums.free.iter().copied().find(|v| weight.uses(*v) && !image.uses(*v))?;
+    let pixels: Vec<VarId> = sums.free.iter().copied().filter(|v| *v != channel && !weight.uses(*v)).collect();
+    let (x, above) = pixels.split_last()?;
+    let across = shape.extent(*x);
+    let channels = shape.extent(channel).as_const()?;
+    // Rows that are short join those above them, so that a tile has enough pixels.
+    let y = above.last().copied().filter(|y| shape.extent(*y).as_const().is_some());
+    let depth = sums.reduced.iter().map(|v| shape.guess(*v)).product();
+    let image = Image { channels, across: across.as_const(), rows: y.map_or(1, |y| shape.guess(y)), depth };
+    let (vectors, height, rows) = tile(&image, target);
+    let width = vectors * target.lanes;
+
+    let (o, xn) = (shape.name(channel), shape.name(*x));
+    let mut text = packed(shape, weight, channel, width)?;
+    text += &format!("split {o} {width} {o}o {o}t; split {o}t {} {o}v {o}l; ", target.lanes);
+    text += &super::contraction::row_split(shape, *x, height);
+    text += &format!("split {xn}i {} {xn}p {xn}q; ", target.lanes);
+    let mut outer: Vec<(String, i64)> = vec![(format!("{o}o"), ceil_div(channels, width))];
+    let (mut tile_loops, mut serial) = (String::new(), String::new());
+    for v in above {
+        let name = shape.name(*v);
+        if rows > 1 && Some(*v) == y {
+            text += &format!("split {name} even {rows} {name}o {name}i; ");
+            outer.push((format!("{name}o"), ceil_div(shape.guess(*v), rows)));
+            tile_loops = format!("{name}i* ");
+            serial = format!("{name}i ");
+        } else {
+            outer.push((name.to_string(), shape.guess(*v)));
+        }
+    }
+    outer.push((format!("{xn}o"), ceil_div(shape.guess(*x), height)));
+    let local: Vec<String> = outer.iter().map(|(n, _)| n.clone()).collect();
+    let dims = order_with_last(&shape.stages[0], channel, shape)?;
+    text += &format!("layout {} {dims} local {}; ", sums.name, local.join(" "));
+    let (reduction, splits) = reduction_loops(shape, sums, 4);
+    text += &splits;
+    Some(format!(
+        "{text}nest {} {{ {}: {reduction} {tile_loops}{xn}i* {o}v* {o}l@, {}: {o}t {serial}{xn}p {xn}q@ }}",
+        marked(&outer),
+        sums.name,
+        last.name
+    ))
+}
+
+/// Rows of one tile of a window over one channel: loads of a row serve all taps that reach it.
+const ROWS: i64 = 4;
+
+/// Windows over one channel each: vectors along the rows of the image, several rows at once.
+pub fn depthwise(shape: &Shape, target: &Target) -> Option<String> {
+    let [stage] = &shape.stages[..] else { return None };
+    let (a, b) = stage.reduction.as_ref()?.product.as_ref()?;
+    let ([a], [b]) = (&a[..], &b[..]) else { return None };
+    let along = stage.contiguous?;
+    let (weight, image) = if a.uses(along) { (b, a) } else { (a, b) };
+    let taps_only = stage.free.iter().all(|v| !weight.uses(*v) || image.uses(*v));
+    let written_out = stage.reduced.iter().map(|v| shape.extent(*v).as_const()).product::<Option<i64>>()?;
+    if weight.uses(along) || !taps_only || !image.contiguous(along) || written_out > 32 {
+        return None;
+    }
+    let (along_at, above) = (stage.free.iter().position(|v| *v == along)?, &stage.free);
+    let row = *above.get(along_at.checked_sub(1)?)?;
+    let rows = shape.extent(row).as_const().filter(|_| image.uses(row) && !weight.uses(row))?;
+    let (x, y) = (shape.name(along), shape.name(row));
+    let across = shape.extent(along).as_const()?;
+    let block = ceil_div(across, target.lanes).min(4) * target.lanes;
+    let mut text = format!("split {x} {block} {x}o {x}t; split {x}t {} {x}v {x}l; ", target.lanes);
+    text += &format!("split {y} {} {y}o {y}i; ", ROWS.min(rows));
+    if image.guarded && rows > 2 * ROWS {
+        text += &format!("border {y}o 1 1; ");
+    }
+    let taps: Vec<String> = stage.reduced.iter().rev().map(|v| format!("{}*", shape.name(*v))).collect();
+    let outer: Vec<VarId> = stage.free.iter().copied().filter(|v| *v != along && *v != row).collect();
+    let loops = super::outer_loops(shape, &outer);
+    let body = format!("{}: {x}v* {} {y}i* {x}l@", stage.name, taps.join(" "));
+    Some(format!("{text}nest {loops} {y}o {x}o {{ {body} }}"))
+}
+
+/// Dims of the sums' layout, the channel's last.
+fn order_with_last(stage: &super::StageShape, channel: VarId, shape: &Shape) -> Option<String> {
+    let target = shape.kernel.stages.iter().find(|s| shape.kernel.buffers[s.target.index()].name == stage.name)?;
+    let at = target.at.iter().position(|a| a.as_var() == Some(channel))?;
+    let dims = (0..stage.rank).filter(|d| *d != at).chain([at]).map(|d| d.to_string());
+    Some(dims.collect::<Vec<_>>().join(" "))
+}
+
+/// Cycles in which a turned vector is gathered from the cache and stored, roughly.
+const TURN: f64 = 20.0;
+
+/// What a tile has to cover.
+struct Image {
+    channels: i64,
+    /// Pixels along a row, where their number is known, and rows that may join.
+    across: Option<i64>,
+    rows: i64,
+    /// Products for each output.
+    depth: i64,
+}
+
+/// Vectors of channels, and pixels along and across rows, of the tile that takes the fewest cycles for an output.
+fn tile(image: &Image, target: &Target) -> (i64, i64, i64) {
+    let lanes = ceil_div(image.channels, target.lanes);
+    let covered = |n: i64, by: i64| (ceil_div(n, by) * by) as f64 / n as f64;
+    let mut best = (f64::INFINITY, (1, 1, 1));
+    for vectors in 1..=lanes.min(4) {
+        let most = ((target.registers - 2 - vectors) / vectors).max(1);
+        // Rows of any length take the highest tile.
+        let heights = image.across.map_or(most..=most, |n| 1..=most.min(n));
+        for height in heights {
+            let across = image.across.unwrap_or(height);
+            // An even split never makes tiles of a height that another one gives too.
+            if ceil_div(across, ceil_div(across, height)) != height {
+                continue;
+            }
+            for deep in 1..=(most / height).min(image.rows) {
+                let points = height * deep;
+                let sums = (points * vectors) as f64;
+                let stall = 4.0 / sums.min(4.0);
+                let loads = (points + vectors) as f64 / sums;
+                let compute = image.depth as f64 * sums * stall * (1.0 + 0.2 * loads);
+                let store = (deep * ceil_div(height, target.lanes) * vectors * target.lanes) as f64 * TURN;
+                let waste = covered(lanes, vectors) * covered(image.rows, deep) * covered(across, height);
+                let cost = (compute + store) / sums * waste;
+                if cost < best.0 {
+                    best = (cost, (vectors, height, deep));
+                }
+            }
+        }
+    }
+    best.1
+}
