@@ -89,6 +89,18 @@ fn rooms_import_what_the_architecture_says() {
     }
 }
 
+#[test]
+fn paths_that_documents_name_exist() {
+    for document in ["README.md", "compiler/ARCHITECTURE.md"] {
+        let text = read(&root().join(document));
+        let named = text.split('`').skip(1).step_by(2).filter(|t| t.contains('/') && !t.contains([' ', '\n', '"']));
+        // What a build or a script makes is not there in a clone.
+        let made = |path: &str| path.starts_with("target/");
+        let gone: Vec<&str> = named.filter(|path| !made(path) && !root().join(path).exists()).collect();
+        assert_eq!(gone, Vec::<&str>::new(), "{document}");
+    }
+}
+
 fn short(room: &str) -> &str {
     room.rsplit('/').next().unwrap_or(room)
 }

@@ -3,6 +3,7 @@
 use nnc::{Elem, Program, Tensor};
 use std::fmt::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 fn bert() -> Program {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dsl-examples/bert_encoder.nn");
@@ -57,4 +58,24 @@ fn calls_that_do_not_fit() {
     let _ = writeln!(text, "results without room: {error}");
     insta::assert_snapshot!(text);
     session.call("forward", &inputs(&[1, 3])).expect("a session goes on after a call that failed");
+}
+
+/// Overhead alone: adding two numbers.
+#[test]
+fn the_smallest_call_takes_less_than_a_microsecond() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/add.nn");
+    let program = nnc::compile(path).unwrap().build().unwrap().load(&[] as &[&Path], None).unwrap();
+    let inputs = [Tensor::new(&[1], &[1f32]), Tensor::new(&[1], &[1f32])];
+    let mut session = program.session(1);
+    let mut results = session.call("forward", &inputs).unwrap();
+    assert_eq!(results[0].to_vec::<f32>(), Some(vec![2.0]));
+    let mut times: Vec<Duration> = vec![];
+    for _ in 0..10_001 {
+        let start = Instant::now();
+        session.call_into(0, &inputs, &mut results).unwrap();
+        times.push(start.elapsed());
+    }
+    times.sort();
+    let median = times[times.len() / 2];
+    assert!(median < Duration::from_micros(1), "{median:?}");
 }

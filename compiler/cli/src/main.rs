@@ -71,6 +71,9 @@ struct Source {
 
 impl Source {
     fn compiler(&self) -> Result<nnc::Compiler, Failure> {
+        if nnc::is_program(&self.file) {
+            return Err(Failure(format!("error: {} is compiled; this needs its source", self.file.display())));
+        }
         let mut compiler = nnc::compile(&self.file)?;
         if let Some(model) = &self.model {
             compiler = compiler.model(model);

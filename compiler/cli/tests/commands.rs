@@ -77,6 +77,8 @@ fn a_program_runs_without_its_source() {
     assert!(timed["median_us"].as_f64().unwrap() > 0.0);
     let message = nnc(&format!("run {path} {SEVEN} -D hidden=3")).refused();
     assert!(message.ends_with("is compiled; --model, -D, --target-cpu, --weights and --rules are for `nnc compile`\n"));
+    let message = nnc(&format!("check {path}")).refused();
+    assert!(message.ends_with("is compiled; this needs its source\n"), "{message}");
 
     let whole = std::fs::read(&file).unwrap();
     let damaged = |change: fn(&mut Vec<u8>)| {
@@ -165,12 +167,13 @@ fn mistakes_are_told_apart() {
         format!("run {DIGITS} {WEIGHTS} {SEVEN} --entry backward"),
         format!("run {DIGITS} {WEIGHTS} --rules hub {SEVEN}"),
         "check nothing.nn".to_string(),
-        format!("dump {DIGITS} --stop-after fuze"),
         "explain E9999".to_string(),
     ];
     let told = told.map(|line| format!("{line}\n  {}", nnc(&line).refused()));
     let short = told.join("").replace("dsl-examples/", "").replace("data/", "");
     insta::assert_snapshot!("mistakes", short);
+    let passes = nnc(&format!("dump {DIGITS} --stop-after fuze")).refused();
+    assert!(passes.starts_with("error: no pass `fuze`; there are simplify, "), "{passes}");
     for line in ["", "compile", "run --threads 0 x.nn", "bench x.nn --target-cpu mmx", "fly"] {
         assert_eq!(nnc(line).0, 2, "{line}");
     }

@@ -148,7 +148,7 @@ impl Model {
         let constants = self.constants.iter().zip(places).map(place).collect();
         let (name, entries) = (self.name.clone(), self.entries.clone());
         let (kept, code) = (self.kept.clone(), self.code.clone());
-        let inner = engine::Program { name, entries, constants, kept, memory: Arc::new(memory), code };
+        let inner = engine::Program { name, entries, constants, kept, memory, code };
         Ok(Program { inner: Arc::new(inner) })
     }
 }

@@ -49,19 +49,28 @@ pub fn clif(kernel: &LoweredKernel) -> Result<String, Error> {
 /// A kernel made for 4 lanes as CUDA C++, its tasks as blocks of one thread; the prelude is not shown.
 pub fn cuda(kernel: &LoweredKernel) -> Result<String, Error> {
     let mut schedule = kernel.schedule.clone();
-    schedule.nest.iter_mut().for_each(|nest| tasks_to_blocks(nest, 0));
+    schedule.nest.iter_mut().for_each(|nest| tasks_to_blocks(nest, Some(0)));
     let scheduled = kernel::apply(&kernel.kernel, &schedule, Isa::Baseline.lanes() as i64);
     let scheduled = scheduled.map_err(|e| Error::Defect(e.to_string()))?;
     let source = cuda::emit(&scheduled).map_err(|e| Error::Defect(e.to_string()))?;
     Ok(source.text)
 }
 
-/// Parallel loops become dimensions of the grid, the outermost the first of `dimension` and those after it.
-fn tasks_to_blocks(nest: &mut Nest, mut dimension: u8) {
+/// Parallel loops outside of all others become dimensions of the grid from `dimension` on, other parallel loops serial.
+/// `None` stands for no dimension.
+fn tasks_to_blocks(nest: &mut Nest, mut dimension: Option<u8>) {
     let (Nest::Loops { loops, .. } | Nest::Compute { loops, .. }) = &mut *nest;
-    for each in loops.iter_mut().filter(|l| l.mark == Mark::Parallel) {
-        each.mark = if dimension < 3 { Mark::Block(dimension) } else { Mark::Serial };
-        dimension += 1;
+    for each in loops {
+        match (each.mark, dimension) {
+            (Mark::Parallel, Some(d)) => {
+                each.mark = Mark::Block(d);
+                dimension = (d < 2).then_some(d + 1);
+            }
+            (mark, _) => {
+                each.mark = if mark == Mark::Parallel { Mark::Serial } else { mark };
+                dimension = None;
+            }
+        }
     }
     if let Nest::Loops { body, .. } = nest {
         body.iter_mut().for_each(|inner| tasks_to_blocks(inner, dimension));

@@ -5,7 +5,7 @@
 
 use crate::code::Blob;
 use crate::isa::Isa;
-use crate::plan::{AlignedBytes, Constant, Entry, Kept, Place, Program, as_bytes};
+use crate::plan::{AlignedBytes, Constant, Entry, Kept, Place, Program};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -26,7 +26,6 @@ struct Saved<'p> {
     entries: &'p [Entry],
     constants: &'p [Constant],
     kept: &'p [Kept],
-    #[serde(with = "as_bytes")]
     memory: &'p AlignedBytes,
 }
 
@@ -37,7 +36,6 @@ struct Loaded {
     entries: Vec<Entry>,
     constants: Vec<Constant>,
     kept: Vec<Kept>,
-    #[serde(with = "as_bytes")]
     memory: AlignedBytes,
 }
 
@@ -78,7 +76,7 @@ impl Program {
         loaded.check().map_err(|part| wrong(&format!("not a program: {part}")))?;
         let code = loaded.code.map().map_err(|e| FileError::io(path, e))?;
         let Loaded { name, entries, constants, kept, memory, .. } = loaded;
-        Ok(Program { name, entries, constants, kept, memory: Arc::new(memory), code: Arc::new(code) })
+        Ok(Program { name, entries, constants, kept, memory, code: Arc::new(code) })
     }
 }
 
@@ -89,8 +87,8 @@ impl Loaded {
             return Err("its code does not fit its entries".into());
         }
         let inside = |c: &Constant| c.offset.checked_add(c.len).is_some_and(|end| end <= self.memory.len());
-        if let Some(c) = self.constants.iter().find(|c| !inside(c)) {
-            return Err(format!("its constant `{}` is not there", c.name));
+        if let Some(constant) = self.constants.iter().find(|c| !inside(c)) {
+            return Err(format!("the constant `{}` lies outside of its memory", constant.name));
         }
         if let Some(k) = self.kept.iter().find(|k| k.initial.is_some_and(|c| c >= self.constants.len())) {
             return Err(format!("what `{}` starts as is not there", k.name));

@@ -2,7 +2,7 @@
 
 use crate::code::Code;
 use crate::formula::Formula;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::alloc::Layout;
 use std::sync::Arc;
 use tensor::Elem;
@@ -88,7 +88,7 @@ pub struct Entry {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Constant {
     pub name: String,
-    /// Where it lies in the memory of all constants, in bytes.
+    /// Where it lies in the program's memory.
     pub offset: usize,
     pub len: usize,
 }
@@ -108,8 +108,8 @@ pub struct Program {
     pub entries: Vec<Entry>,
     pub constants: Vec<Constant>,
     pub kept: Vec<Kept>,
-    /// All constants, in one piece.
-    pub memory: Arc<AlignedBytes>,
+    /// Holds all constants.
+    pub memory: AlignedBytes,
     pub code: Arc<Code>,
 }
 
@@ -190,6 +190,21 @@ impl Drop for AlignedBytes {
     }
 }
 
+impl Serialize for AlignedBytes {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(self.bytes())
+    }
+}
+
+impl<'d> Deserialize<'d> for AlignedBytes {
+    fn deserialize<D: Deserializer<'d>>(d: D) -> Result<AlignedBytes, D::Error> {
+        let bytes = <&[u8]>::deserialize(d)?;
+        let mut data = AlignedBytes::zeroed(bytes.len());
+        data.bytes_mut().copy_from_slice(bytes);
+        Ok(data)
+    }
+}
+
 /// Element types by name.
 mod as_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -202,22 +217,5 @@ mod as_text {
     pub fn deserialize<'d, D: Deserializer<'d>>(d: D) -> Result<Elem, D::Error> {
         let name = <&str>::deserialize(d)?;
         name.parse().map_err(|_| D::Error::custom(format!("no element type `{name}`")))
-    }
-}
-
-/// Bytes as they are.
-pub(crate) mod as_bytes {
-    use super::AlignedBytes;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(data: &AlignedBytes, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_bytes(data.bytes())
-    }
-
-    pub fn deserialize<'d, D: Deserializer<'d>>(d: D) -> Result<AlignedBytes, D::Error> {
-        let bytes = <&[u8]>::deserialize(d)?;
-        let mut data = AlignedBytes::zeroed(bytes.len());
-        data.bytes_mut().copy_from_slice(bytes);
-        Ok(data)
     }
 }
