@@ -103,7 +103,7 @@ fn compare(expected: &Array, got: &Tensor, error: f64) -> Result<(), String> {
         return Err(format!(" is {}{:?}, expected {}{:?}", got.elem, got.shape, expected.elem, expected.shape));
     }
     for (i, (e, g)) in expected.data.iter().zip(got.to_f64()).enumerate() {
-        if !((e - g).abs() <= error * 2.0) {
+        if *e != g && !((e - g).abs() <= error * 2.0) {
             return Err(format!("[{i}] is {g}, expected {e} ± {error:.1e}"));
         }
     }

@@ -329,7 +329,7 @@ impl Builder {
             return self.product(ConvTranspose { stride, pad, dilation: vec![], groups }, x, w, n);
         }
         let w = self.weight(weight.into_iter().map(Dim::int).collect())?;
-        self.product(graph::ops::Conv { stride, pad, dilation: vec![], groups }, x, w, n)
+        self.product(graph::ops::Conv { stride, pad, dilation: vec![], groups, apart: false }, x, w, n)
     }
 
     fn pool(&mut self, [a, b, c, _]: [usize; 4]) -> Option<()> {

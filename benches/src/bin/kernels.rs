@@ -74,7 +74,7 @@ fn lowered(source: &str) -> (graph::Graph, Lowered) {
     passes::run(&mut graph, &mut passes::Cx::default(), None, &mut |_, _, _| {}).unwrap_or_else(|e| panic!("{e}"));
     let isa = Isa::host();
     let target = Target { lanes: isa.lanes() as i64, registers: isa.registers() as i64 };
-    let lowered = lower::lower(&graph, &target).unwrap_or_else(|e| panic!("{e}"));
+    let lowered = lower::lower(&graph, &target, &|_| false, &|_| Ok(())).unwrap_or_else(|e| panic!("{e}"));
     (graph, lowered)
 }
 

@@ -1,6 +1,6 @@
 //! From a file to a model: every step in order, timed, each result there to look at.
 
-use crate::constants::Constant;
+use crate::constants::{Constant, Content};
 use crate::error::Error;
 use crate::plan::Planner;
 use diag::SourceMap;
@@ -59,6 +59,7 @@ pub struct Model {
     pub rules: BTreeMap<String, Rules>,
     pub entries: Vec<engine::Entry>,
     pub(crate) constants: Vec<Constant>,
+    pub(crate) kept: Vec<engine::Kept>,
     pub(crate) code: Arc<Code>,
     /// Graphs after the passes, and their kernels, in the order of the entries.
     pub compiled: Vec<Compiled>,
@@ -163,9 +164,10 @@ impl Compiler {
     ) -> Result<Model, Error> {
         let target = Target { lanes: self.isa.lanes() as i64, registers: self.isa.registers() as i64 };
         let mut compiled = vec![];
+        let kept = kept(&model);
+        let changing = |name: &str| kept.iter().any(|k| k.name == name);
         for entry in model.entries {
             let mut graph = entry.graph;
-            self.refuse_updates(&graph)?;
             after("elaborate", &entry.name, &graph);
             let mut cx = self.fuel.map_or_else(Cx::default, Cx::with_fuel);
             let ran = passes::run(&mut graph, &mut cx, stop, &mut |pass, graph, time| {
@@ -178,7 +180,7 @@ impl Compiler {
                 continue;
             }
             let emits = |kernel: &kernel::Scheduled| cpu::lower::lower(kernel).map(|_| ()).map_err(|e| e.to_string());
-            let lowered = clock.time("lower", || lower::lower(&graph, &target, &emits));
+            let lowered = clock.time("lower", || lower::lower(&graph, &target, &changing, &emits));
             let lowered = lowered.map_err(|e| self.unsupported(&graph, e))?;
             compiled.push((entry.name, Compiled { graph, lowered }));
         }
@@ -201,8 +203,9 @@ impl Compiler {
         let code = blob.map().map_err(Error::Memory)?;
         let mut constants = vec![];
         let mut entries = vec![];
+        let names: Vec<&str> = kept.iter().map(|k| k.name.as_str()).collect();
         for ((name, c), numbers) in compiled.iter().zip(&numbers) {
-            let plan = Planner::plan(name, &c.graph, &c.lowered, numbers, &mut constants, &self.sources);
+            let plan = Planner::plan(name, &c.graph, &c.lowered, numbers, &names, &mut constants, &self.sources);
             entries.push(plan?);
         }
         Ok(Model {
@@ -210,6 +213,7 @@ impl Compiler {
             stored: model.stored,
             rules: model.rules,
             entries,
+            kept: initial(&kept, &mut constants),
             constants,
             code: Arc::new(code),
             compiled: compiled.into_iter().map(|(_, c)| c).collect(),
@@ -239,21 +243,6 @@ impl Compiler {
         Ok(module.blob())
     }
 
-    fn refuse_updates(&self, graph: &Graph) -> Result<(), Error> {
-        let changing = graph
-            .operands
-            .iter()
-            .enumerate()
-            .find(|(i, o)| o.storage == graph::Storage::Cache || graph.updates.iter().any(|(u, _)| u == i));
-        match changing {
-            None => Ok(()),
-            Some((_, operand)) => Err(Error::Unsupported {
-                place: self.sources.place(graph.node(operand.value).origin.span),
-                message: format!("`{}` changes from call to call; such storage is not compiled yet", operand.name),
-            }),
-        }
-    }
-
     fn unsupported(&self, graph: &Graph, error: LowerError) -> Error {
         match &error {
             LowerError::Unsupported { value, .. } => {
@@ -276,6 +265,28 @@ impl Compiler {
         }
         Error::Defect(reason)
     }
+}
+
+/// Storage that changes from call to call: caches, and what some entry updates.
+fn kept(model: &dsl::Model) -> Vec<Stored> {
+    let updated = |name: &str| {
+        model.entries.iter().any(|e| e.graph.updates.iter().any(|(i, _)| e.graph.operands[*i].name == name))
+    };
+    let changing = |s: &&Stored| s.storage == Storage::Cache || updated(&s.name);
+    model.stored.iter().filter(changing).cloned().collect()
+}
+
+/// What each starts as: its weights, which become constants, or zeros.
+fn initial(kept: &[Stored], constants: &mut Vec<Constant>) -> Vec<engine::Kept> {
+    let start = |stored: &Stored| {
+        let dims: Option<Vec<usize>> = stored.ty.dims.iter().map(|d| d.as_int().map(|n| n as usize)).collect();
+        let dims = dims.filter(|_| stored.storage != Storage::Cache)?;
+        let content = Content::Stored(stored.name.clone());
+        constants.push(Constant { content, elem: stored.ty.elem, dims, layout: None });
+        Some(constants.len() - 1)
+    };
+    let initial: Vec<Option<usize>> = kept.iter().map(start).collect();
+    kept.iter().zip(initial).map(|(k, initial)| engine::Kept { name: k.name.clone(), initial }).collect()
 }
 
 /// The model whose only entry is a graph.

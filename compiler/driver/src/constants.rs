@@ -146,8 +146,9 @@ impl Model {
             engine::Constant { name, offset, len }
         };
         let constants = self.constants.iter().zip(places).map(place).collect();
-        let (name, entries, code) = (self.name.clone(), self.entries.clone(), self.code.clone());
-        let inner = engine::Program { name, entries, constants, memory, code };
+        let (name, entries) = (self.name.clone(), self.entries.clone());
+        let (kept, code) = (self.kept.clone(), self.code.clone());
+        let inner = engine::Program { name, entries, constants, kept, memory: Arc::new(memory), code };
         Ok(Program { inner: Arc::new(inner) })
     }
 }

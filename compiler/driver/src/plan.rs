@@ -19,13 +19,14 @@ pub struct Planner<'g> {
 }
 
 impl Planner<'_> {
-    /// The plan of one entry. Kernel `k` of `lowered` is `kernels[k]` of the program; constants that are new are
+    /// The plan of one entry; `kept` names what sessions keep. Kernel `k` of `lowered` is `kernels[k]` of the program; constants that are new are
     /// added to `constants`.
     pub fn plan(
         name: &str,
         graph: &Graph,
         lowered: &Lowered,
         kernels: &[usize],
+        kept: &[&str],
         constants: &mut Vec<Constant>,
         sources: &SourceMap,
     ) -> Result<Entry, Error> {
@@ -42,11 +43,19 @@ impl Planner<'_> {
                 text: format!("{place}: `{name}` needs {}", guard.text),
             });
         }
+        let number = |operand: usize| {
+            let name = &graph.operands[operand].name;
+            let number = kept.iter().position(|k| k == name);
+            number.ok_or_else(|| Error::Defect(format!("`{name}` changes but is not kept")))
+        };
+        let updates = graph.updates.iter().map(|(i, _)| number(*i)).collect::<Result<_, _>>()?;
         let mut buffers = vec![];
         for buffer in &lowered.buffers {
             let place = match &buffer.place {
                 Place::Input(i) => engine::Place::Input(*i),
                 Place::Output(i) => engine::Place::Output(*i),
+                Place::Kept(i) => engine::Place::Kept(number(*i)?),
+                Place::Next(i) => engine::Place::Next(number(*i)?),
                 Place::Arena { first, last } => engine::Place::Arena { first: *first, last: *last },
                 Place::Constant { value, layout } => {
                     let owner = graph.owner(*value);
@@ -90,7 +99,7 @@ impl Planner<'_> {
                 scratch: made.scheduled.scratch,
             });
         }
-        Ok(Entry { name: name.into(), symbols: planner.symbols, inputs, outputs, guards, buffers, steps })
+        Ok(Entry { name: name.into(), symbols: planner.symbols, inputs, outputs, guards, buffers, steps, updates })
     }
 
     fn port(&self, name: &str, value: graph::Value) -> Result<Port, Error> {

@@ -53,7 +53,9 @@ pub fn build(graph: &Graph, group: &Group, memory: &dyn Memory) -> Result<Built,
         values: vec![],
         sizes: vec![],
         current: vec![],
+        outer: vec![],
         free: vec![],
+        places: BTreeMap::new(),
         known: HashMap::new(),
         order: vec![],
         misfit: None,
@@ -209,8 +211,11 @@ struct Builder<'g> {
     sizes: Vec<Dim>,
     /// Nodes whose `compute` is running, innermost last.
     current: Vec<Value>,
-    /// Axes of the stages under construction, reductions included.
+    /// Axes of the stages under construction, innermost last: those of their elements, and with reductions.
+    outer: Vec<Vec<VarId>>,
     free: Vec<Vec<VarId>>,
+    /// Where each stage stores its element.
+    places: BTreeMap<Value, Vec<Affine>>,
     known: HashMap<(Value, Vec<Subscript>), ExprId>,
     order: Vec<(Value, kernel::Stage)>,
     misfit: Option<Misfit>,
@@ -294,13 +299,17 @@ impl Builder<'_> {
         target: BufferId,
         at: Vec<Affine>,
     ) -> Result<(), Misfit> {
-        self.free.push(axes.iter().flat_map(|a| a.vars().collect::<Vec<_>>()).collect());
+        let vars: Vec<VarId> = axes.iter().flat_map(|a| a.vars().collect::<Vec<_>>()).collect();
+        self.outer.push(vars.clone());
+        self.free.push(vars);
+        self.places.insert(stored, at.clone());
         let subscripts: Vec<Subscript> = axes.iter().cloned().map(Subscript::Affine).collect();
         let expr = match stored == value {
             true => self.compute(kernel, value, subscripts),
             false => self.value(kernel, value, subscripts, None),
         };
         self.free.pop();
+        self.outer.pop();
         let Some(expr) = expr else {
             let reason = self.misfit.take();
             return Err(reason.unwrap_or_else(|| Misfit(format!("{value} has no value for one element"))));
@@ -326,6 +335,10 @@ impl Builder<'_> {
             if !self.buffers.contains_key(&value) {
                 self.new_stage(kernel, value, &at)?;
             }
+            if !self.at_its_place(value, &at) {
+                self.misfit = Some(Misfit(format!("{value} is read away from the element that is computed")));
+                return None;
+            }
             return Some(read(kernel, self.buffers[&value], at));
         }
         if self.memory.given(value) {
@@ -349,6 +362,17 @@ impl Builder<'_> {
         let expr = self.compute(kernel, value, key.1.clone())?;
         self.known.insert(key, expr);
         Some(expr)
+    }
+
+    /// Whether a stage is read only at the element that is computed, or along the row that is reduced: loops may then
+    /// be shared.
+    fn at_its_place(&self, stage: Value, at: &[Subscript]) -> bool {
+        let outer = self.outer.last().map_or(&[][..], |v| v);
+        let Some(place) = self.places.get(&stage) else { return false };
+        at.iter().zip(place).all(|(read, stored)| {
+            let reduced = |a: &Affine| a.as_var().is_some_and(|v| !outer.contains(&v)) && stored.as_var().is_some();
+            read.as_affine().is_some_and(|a| a == stored || reduced(a))
+        })
     }
 
     /// A stage for a value that is read for the first time, at subscripts that become its axes.

@@ -7,7 +7,7 @@ pub mod schedule;
 use build::{Built, Memory, Misfit};
 use graph::{Class, Dim, Graph, Group, GroupKind, Op, Storage, Value};
 use kernel::schedule::Layout;
-use kernel::{Kernel, Role, Schedule, ScheduleError, Scheduled};
+use kernel::{Kernel, Schedule, ScheduleError, Scheduled};
 pub use schedule::Target;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tensor::Elem;
@@ -41,6 +41,10 @@ pub enum Place {
     Input(usize),
     /// Index into the graph's outputs.
     Output(usize),
+    /// Storage that changes from call to call, as it is before this one: index into the graph's operands.
+    Kept(usize),
+    /// Where its next version goes.
+    Next(usize),
     /// A stored tensor or a constant of the graph, in the layout that one kernel reads.
     Constant { value: Value, layout: Option<Layout> },
     /// Memory from one step to another, both included.
@@ -73,9 +77,18 @@ pub enum LowerError {
 pub type Emits<'e> = &'e dyn Fn(&Scheduled) -> Result<(), String>;
 
 /// Lowers a graph whose groups are formed.
-pub fn lower(graph: &Graph, target: &Target, emits: Emits) -> Result<Lowered, LowerError> {
+///
+/// `changing` says of storage, by name, whether it changes from call to call; all other storage is constant.
+pub fn lower(
+    graph: &Graph,
+    target: &Target,
+    changing: &dyn Fn(&str) -> bool,
+    emits: Emits,
+) -> Result<Lowered, LowerError> {
+    let constant = |o: &&graph::Operand| o.storage != Storage::Input && !changing(&o.name);
     let mut lower = Lower {
         graph,
+        constants: graph.operands.iter().filter(constant).map(|o| o.value).collect(),
         target: *target,
         emits,
         out: Lowered::default(),
@@ -93,6 +106,8 @@ pub fn lower(graph: &Graph, target: &Target, emits: Emits) -> Result<Lowered, Lo
 
 struct Lower<'g> {
     graph: &'g Graph,
+    /// Operands that are the same in every call.
+    constants: BTreeSet<Value>,
     target: Target,
     emits: Emits<'g>,
     out: Lowered,
@@ -107,6 +122,7 @@ struct Lower<'g> {
 
 struct Given<'l> {
     graph: &'l Graph,
+    constants: &'l BTreeSet<Value>,
     roots: &'l BTreeSet<Value>,
     stored: &'l BTreeSet<Value>,
     /// Values that the group at hand computes.
@@ -120,7 +136,7 @@ impl Memory for Given<'_> {
     }
 
     fn constant(&self, value: Value) -> bool {
-        is_constant(self.graph, self.graph.owner(value))
+        is_constant(self.graph, self.constants, self.graph.owner(value))
     }
 }
 
@@ -134,25 +150,20 @@ fn home(graph: &Graph, roots: &BTreeSet<Value>, mut value: Value) -> Value {
     value
 }
 
-/// Whether a value is the same in every call: weights that nothing updates, constants.
-fn is_constant(graph: &Graph, value: Value) -> bool {
-    match graph.op(value) {
-        Op::Constant(_) => true,
-        Op::Operand(_) => graph.operands.iter().enumerate().any(|(i, o)| {
-            let updated = graph.updates.iter().any(|(u, _)| *u == i);
-            o.value == value && matches!(o.storage, Storage::Param | Storage::State) && !updated
-        }),
-        _ => false,
-    }
+/// Whether a value is the same in every call.
+fn is_constant(graph: &Graph, constants: &BTreeSet<Value>, value: Value) -> bool {
+    matches!(graph.op(value), Op::Constant(_)) || constants.contains(&value)
 }
 
 impl Lower<'_> {
-    /// Outputs have memory of the caller.
+    /// Outputs have memory of the caller, next versions of storage that of the session.
     fn leave(&mut self) {
-        for (i, (_, value)) in self.graph.outputs.iter().enumerate() {
-            let home = home(self.graph, &self.roots, *value);
+        let outputs = self.graph.outputs.iter().enumerate().map(|(i, (_, v))| (*v, Place::Output(i)));
+        let updates = self.graph.updates.iter().map(|(i, v)| (*v, Place::Next(*i)));
+        for (value, place) in outputs.chain(updates) {
+            let home = home(self.graph, &self.roots, value);
             if !self.graph.is_given(home) && !self.places.contains_key(&home) {
-                let buffer = self.new_buffer(home, Place::Output(i));
+                let buffer = self.new_buffer(home, place);
                 self.places.insert(home, buffer);
             }
         }
@@ -184,7 +195,8 @@ impl Lower<'_> {
     /// The kernel of a group and its number.
     fn build(&mut self, group: &Group) -> Result<(Built, usize), Refusal> {
         let own = group.nodes.iter().copied().filter(|n| !self.graph.is_view(*n)).collect();
-        let memory = Given { graph: self.graph, roots: &self.roots, stored: &self.stored, own };
+        let memory =
+            Given { graph: self.graph, constants: &self.constants, roots: &self.roots, stored: &self.stored, own };
         let mut built = build::build(self.graph, group, &memory)?;
         merge::merge_axes(&mut built, &self.graph.facts);
         let chosen = schedule::choose(&built.kernel, group.kind, &self.target);
@@ -219,7 +231,7 @@ impl Lower<'_> {
         for (buffer, value) in built.kernel.buffers.iter().zip(&built.values) {
             let Some(value) = value else { continue };
             let home = home(self.graph, &self.roots, *value);
-            buffers.push(match is_constant(self.graph, home) {
+            buffers.push(match is_constant(self.graph, &self.constants, home) {
                 true => self.constant(*value, buffer, &built.sizes, kernel),
                 false => self.place(home, index),
             });
@@ -251,9 +263,11 @@ impl Lower<'_> {
             return *known;
         }
         let inputs = self.graph.operands.iter().filter(|o| o.storage == Storage::Input);
-        let place = match inputs.clone().position(|o| o.value == home) {
-            Some(input) => Place::Input(input),
-            None => Place::Arena { first: step, last: step },
+        let operand = self.graph.operands.iter().position(|o| o.value == home);
+        let place = match (inputs.clone().position(|o| o.value == home), operand) {
+            (Some(input), _) => Place::Input(input),
+            (None, Some(operand)) => Place::Kept(operand),
+            (None, None) => Place::Arena { first: step, last: step },
         };
         let buffer = self.new_buffer(home, place);
         self.places.insert(home, buffer);

@@ -65,15 +65,18 @@ fn remove_all<T>(items: &mut Vec<T>, places: &[usize]) {
     });
 }
 
-/// For each buffer that is read or stored with the axes, the dim where `a` stands, `b` following; `None` if they stand
-/// apart anywhere, or nowhere.
+/// For each buffer that is read or stored with the axes, the dim where `a` stands, `b` following, both over all of their
+/// dims; `None` if they stand apart anywhere, or nowhere.
 fn side_by_side(kernel: &Kernel, a: VarId, b: VarId) -> Option<BTreeMap<usize, usize>> {
     let mut places: BTreeMap<usize, Option<usize>> = BTreeMap::new();
     let mut apart = false;
+    let extents = (kernel.axes[a.index()].extent, kernel.axes[b.index()].extent);
     let mut visit = |buffer: usize, at: &[Option<&Affine>]| {
         let uses = |s: &Option<&Affine>, v| s.is_some_and(|x| x.uses(v));
         let is = |d: usize, v| at.get(d).is_some_and(|s| s.and_then(|x| x.as_var()) == Some(v));
-        let here = (0..at.len()).find(|d| is(*d, a) && is(d + 1, b));
+        let dims = &kernel.buffers[buffer].dims;
+        let whole = |d: usize| dims[d] == extents.0 && dims[d + 1] == extents.1;
+        let here = (0..at.len()).find(|d| is(*d, a) && is(d + 1, b) && whole(*d));
         let elsewhere =
             (0..at.len()).any(|d| (uses(&at[d], a) || uses(&at[d], b)) && here.is_none_or(|h| d != h && d != h + 1));
         apart |= elsewhere || places.insert(buffer, here).is_some_and(|before| before != here);

@@ -5,15 +5,18 @@ use graph::{Dim, Elem, Graph, Op, OpError, Origin, Value, ops};
 
 type Rule = fn(&mut Graph, Value) -> Result<Option<Value>, OpError>;
 
-const RULES: &[(&str, Rule)] = &[("argmax", argmax), ("strided conv_transpose", strided_conv_transpose)];
+const RULES: &[(&str, Rule)] =
+    &[("argmax", argmax), ("conv_transpose", conv_transpose), ("conv of groups", conv_of_groups)];
 
 pub fn run(graph: &mut Graph, cx: &mut Cx) -> Result<(), OpError> {
-    for value in graph.order() {
+    let mut todo = graph.order();
+    while let Some(value) = todo.pop() {
         for (name, rule) in RULES {
             // Without these a graph does not compile, so they cost no fuel.
             if let Some(new) = rule(graph, value)? {
                 cx.rewrites.push(name);
                 graph.replace(value, new);
+                todo.push(new);
                 break;
             }
         }
@@ -47,21 +50,58 @@ fn argmax(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
     push(ops::Min { axes: vec![axis], keep: false }.into(), &[places]).map(Some)
 }
 
-/// With zeros between its elements, windows over `x` move by one.
-fn strided_conv_transpose(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
+/// With zeros between the elements of `x`, the windows of a convolution by the kernel turned around.
+fn conv_transpose(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
     let node = graph.node(value).clone();
-    let Op::ConvTranspose(mut conv) = node.op else { return Ok(None) };
-    if conv.stride.iter().all(|s| *s == 1) {
+    let Op::ConvTranspose(conv) = &node.op else { return Ok(None) };
+    if !graph.is_opaque(value) {
         return Ok(None);
     }
-    let mut x = node.operands[0];
-    for (i, stride) in conv.stride.iter_mut().enumerate() {
-        x = interleave(graph, x, i + 2, *stride, &node.origin)?;
+    let (mut x, w, origin) = (node.operands[0], node.operands[1], &node.origin);
+    let mut pad = vec![];
+    for (i, stride) in conv.stride.iter().enumerate() {
+        let Some(taps) = graph.ty(w).dims[i + 2].as_int() else { return Ok(None) };
+        x = interleave(graph, x, i + 2, *stride, origin)?;
+        let reach = (taps - 1) * conv.dilation.get(i).unwrap_or(&1);
         // The zeros after the last element lead to windows that are not wanted.
-        conv.pad[i].1 += *stride - 1;
-        *stride = 1;
+        pad.push((reach - conv.pad[i].0, reach - conv.pad[i].1 - (stride - 1)));
     }
-    graph.push(conv, &[x, node.operands[1]], &node.origin).map(Some)
+    // [g C, O, ..] becomes [g O, C, ..].
+    let dims = graph.ty(w).dims.clone();
+    let groups = Dim::int(conv.groups);
+    let Some(part) = dims[0].div(&groups) else { return Ok(None) };
+    let apart = [&[groups.clone(), part.clone()], &dims[1..]].concat();
+    let rest = 3..apart.len();
+    let joined = [&[groups * dims[1].clone(), part], &dims[2..]].concat();
+    let mut push = |op: Op, operands: &[Value]| graph.push(op, operands, origin);
+    let w = push(ops::Reshape { shape: apart }.into(), &[w])?;
+    let w = push(ops::Transpose { order: [0, 2, 1].into_iter().chain(rest.clone()).collect() }.into(), &[w])?;
+    let w = push(ops::Flip { axes: rest.collect() }.into(), &[w])?;
+    let w = push(ops::Reshape { shape: joined }.into(), &[w])?;
+    let stride = vec![1; pad.len()];
+    let conv = ops::Conv { stride, pad, dilation: conv.dilation.clone(), groups: conv.groups, apart: false };
+    push(conv.into(), &[x, w]).map(Some)
+}
+
+/// Groups become an axis of their own.
+fn conv_of_groups(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
+    let node = graph.node(value).clone();
+    let Op::Conv(conv) = &node.op else { return Ok(None) };
+    if !graph.is_opaque(value) {
+        return Ok(None);
+    }
+    let split = |graph: &mut Graph, value: Value, at: usize| {
+        let mut shape = graph.ty(value).dims.clone();
+        let groups = Dim::int(conv.groups);
+        let Some(part) = shape[at].div(&groups) else { return Ok(None) };
+        shape.splice(at..=at, [groups, part]);
+        graph.push(ops::Reshape { shape }, &[value], &node.origin).map(Some)
+    };
+    let (Some(x), Some(w)) = (split(graph, node.operands[0], 1)?, split(graph, node.operands[1], 0)?) else {
+        return Ok(None);
+    };
+    let apart = graph.push(ops::Conv { apart: true, ..conv.clone() }, &[x, w], &node.origin)?;
+    graph.push(ops::Reshape { shape: node.types[0].dims.clone() }, &[apart], &node.origin).map(Some)
 }
 
 /// Each element along an axis followed by `step - 1` zeros.

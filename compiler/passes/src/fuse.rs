@@ -19,15 +19,18 @@ pub fn run(graph: &mut Graph, _: &mut Cx) -> Result<(), OpError> {
     Ok(())
 }
 
-/// Each output has memory of its own: one that is given, or is another output too, becomes a copy.
+/// Each value that leaves has memory of its own: one that is given, or leaves twice, becomes a copy.
 fn separate_outputs(graph: &mut Graph) -> Result<(), OpError> {
     let mut owners = BTreeSet::new();
-    for i in 0..graph.outputs.len() {
-        let value = graph.outputs[i].1;
+    for (i, value) in graph.leaving().collect::<Vec<_>>().into_iter().enumerate() {
         let owner = graph.owner(value);
         if graph.is_given(owner) || !owners.insert(owner) {
             let origin = graph.node(value).origin.clone();
-            graph.outputs[i].1 = graph.push(ops::StopGradient {}, &[value], &origin)?;
+            let copy = graph.push(ops::StopGradient {}, &[value], &origin)?;
+            match i.checked_sub(graph.outputs.len()) {
+                None => graph.outputs[i].1 = copy,
+                Some(update) => graph.updates[update].1 = copy,
+            }
         }
     }
     Ok(())
@@ -112,22 +115,23 @@ impl Fuse<'_> {
     /// What lies in memory can be read anywhere; a value of the same group only at the element itself, its row, or
     /// along the row it reduces. Reads with a border need memory.
     fn inlined_reads_fit(&self, node: Value, g: &Forming) -> bool {
-        let borders = matches!(self.graph.op(node), Op::Pad(_) | Op::Concat(_));
-        let data = match self.graph.op(node) {
-            Op::Take(_) | Op::Gather(_) => Some(self.graph.node(node).operands[0]),
-            _ => None,
-        };
-        self.graph.node(node).operands.iter().all(|operand| {
+        let op = self.graph.op(node);
+        self.graph.node(node).operands.iter().enumerate().all(|(i, operand)| {
             let inside = self.reads(*operand, g);
             inside.iter().all(|through| {
-                let moved = through.iter().any(|v| match self.graph.op(*v) {
-                    Op::Transpose(_) | Op::Slice(_) | Op::Flip(_) => true,
-                    Op::Reshape(r) => space(&r.shape) != space(&self.graph.ty(self.graph.node(*v).operands[0]).dims),
-                    _ => false,
-                });
-                !moved && !borders && data != Some(*operand)
+                let moved = through.iter().any(|v| self.moves(*v));
+                !moved && !op.reads_memory(i)
             })
         })
+    }
+
+    /// Whether a view's elements have other places than those it reads.
+    fn moves(&self, view: Value) -> bool {
+        match self.graph.op(view) {
+            Op::Transpose(_) | Op::Slice(_) | Op::Flip(_) => true,
+            Op::Reshape(r) => space(&r.shape) != space(&self.graph.ty(self.graph.node(view).operands[0]).dims),
+            _ => false,
+        }
     }
 
     /// Paths of views from `operand` to nodes of the group.
@@ -385,40 +389,31 @@ impl Roots<'_, '_> {
         }
         for node in &self.fuse.order {
             let Some(group) = self.fuse.of.get(node) else { continue };
-            for operand in &graph.node(*node).operands {
-                self.look(*operand, *group, *node);
+            for (i, operand) in graph.node(*node).operands.iter().enumerate() {
+                self.look(*operand, *group, graph.op(*node).reads_memory(i));
             }
         }
     }
 
-    /// `value` is read by a node of `group`, perhaps through views: what is outside must lie in memory.
-    fn look(&mut self, value: Value, group: usize, user: Value) {
+    /// `value` is read by a node of `group`, perhaps through views: what is outside must lie in memory, and so must
+    /// `value` itself if it is read from `memory` only.
+    fn look(&mut self, value: Value, group: usize, memory: bool) {
         let graph = self.fuse.graph;
         let first = Value { result: 0, ..value };
         if graph.is_given(first) {
             return;
         }
-        let bordered = matches!(graph.op(user), Op::Pad(_) | Op::Concat(_) | Op::Conv(_) | Op::Pool(_));
-        let by_data = matches!(graph.op(user), Op::Take(_) | Op::Gather(_)) && graph.node(user).operands[0] == value;
         match self.fuse.of.get(&first) {
             Some(owner) if *owner != group => self.need(value),
             Some(_) => {}
-            // Reads with a border or by index from data need memory, and so does what no affine index reaches.
-            None if bordered || by_data || !self.affine(value) => {
-                if !self.constant(value) {
-                    self.need(value);
-                }
-            }
+            // What no affine index reaches needs memory too.
+            None if memory || !self.affine(value) => self.need(value),
             None => {
                 for operand in &graph.node(value).operands {
-                    self.look(*operand, group, value);
+                    self.look(*operand, group, false);
                 }
             }
         }
-    }
-
-    fn constant(&self, value: Value) -> bool {
-        self.fuse.graph.uniform(value).is_some()
     }
 
     fn affine(&self, view: Value) -> bool {
@@ -429,7 +424,19 @@ impl Roots<'_, '_> {
         }
     }
 
-    /// `value` must lie in memory: as itself, or as the value it is a reshape of.
+    /// Whether a view's base can be stored at the view's places right away: nothing else needs it at its own.
+    fn stored_as_made(&self, view: Value) -> bool {
+        let graph = self.fuse.graph;
+        let (mut value, mut moved, mut alone) = (view, false, true);
+        while graph.is_view(value) {
+            moved |= self.fuse.moves(value);
+            value = graph.node(value).operands[0];
+            alone &= graph.users(value).len() == 1 && graph.leaving().all(|v| v.node != value.node);
+        }
+        !moved || alone
+    }
+
+    /// `value` must lie in memory: itself, or what it is a reshape of.
     fn need(&mut self, value: Value) {
         let graph = self.fuse.graph;
         if graph.is_given(value) {
@@ -439,23 +446,19 @@ impl Roots<'_, '_> {
             self.by_group.entry(*group).or_default().insert(value);
             return;
         }
+        // A reshape is the memory of what it reshapes.
         if let Op::Reshape(_) = graph.op(value) {
-            let inner = graph.node(value).operands[0];
-            let owned =
-                self.fuse.of.contains_key(&inner) || graph.is_given(inner) || matches!(graph.op(inner), Op::Reshape(_));
-            if owned {
-                return self.need(inner);
-            }
+            return self.need(graph.node(value).operands[0]);
         }
-        // A view that no reshape alone gives: its base's group stores it, or it is copied.
+        // Another view: its base's group stores it, or it is copied.
         match self.fuse.base(value).and_then(|b| self.fuse.of.get(&b)) {
-            Some(group) => {
+            Some(group) if self.stored_as_made(value) => {
                 self.by_group.entry(*group).or_default().insert(value);
             }
-            None => {
+            _ => {
                 self.loose.insert(value);
                 for operand in &graph.node(value).operands {
-                    self.look(*operand, usize::MAX, value);
+                    self.look(*operand, usize::MAX, false);
                 }
             }
         }

@@ -25,8 +25,8 @@ pub const PIPELINE: &[Pass] = &[
     Pass { name: "decompose", run: decompose::run, leaves: Level::Primitive },
     Pass { name: "simplify", run: simplify::run, leaves: Level::Primitive },
     Pass { name: "fold", run: fold::run, leaves: Level::Primitive },
-    // After fold: constants that were made twice are equal only now.
     Pass { name: "padding", run: padding::run, leaves: Level::Primitive },
+    // After fold: constants that were made twice are equal only now.
     Pass { name: "common", run: common::run, leaves: Level::Primitive },
     Pass { name: "dead", run: dead::run, leaves: Level::Primitive },
     Pass { name: "fuse", run: fuse::run, leaves: Level::Grouped },

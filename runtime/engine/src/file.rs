@@ -5,7 +5,7 @@
 
 use crate::code::Blob;
 use crate::isa::Isa;
-use crate::plan::{AlignedBytes, Constant, Entry, Place, Program};
+use crate::plan::{AlignedBytes, Constant, Entry, Kept, Place, Program, as_bytes};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tensor::FileError;
 
 /// The first line; its number changes with the format.
-const MAGIC: &[u8] = b"nnc program 1\n";
+const MAGIC: &[u8] = b"nnc program 2\n";
 const HASH: usize = 32;
 
 /// Bytes of scratch for a thread beyond which a plan is not believed.
@@ -25,6 +25,8 @@ struct Saved<'p> {
     code: &'p Blob,
     entries: &'p [Entry],
     constants: &'p [Constant],
+    kept: &'p [Kept],
+    #[serde(with = "as_bytes")]
     memory: &'p AlignedBytes,
 }
 
@@ -34,6 +36,8 @@ struct Loaded {
     code: Blob,
     entries: Vec<Entry>,
     constants: Vec<Constant>,
+    kept: Vec<Kept>,
+    #[serde(with = "as_bytes")]
     memory: AlignedBytes,
 }
 
@@ -48,13 +52,8 @@ pub fn is_program(path: &Path) -> bool {
 impl Program {
     /// Writes everything that running needs to a file, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        let saved = Saved {
-            name: &self.name,
-            code: self.code.blob(),
-            entries: &self.entries,
-            constants: &self.constants,
-            memory: &self.memory,
-        };
+        let (code, entries, constants) = (self.code.blob(), &self.entries[..], &self.constants[..]);
+        let saved = Saved { name: &self.name, code, entries, constants, kept: &self.kept, memory: &self.memory };
         let body = postcard::to_stdvec(&saved).map_err(|e| FileError::content(path, e.to_string()))?;
         let mut bytes = MAGIC.to_vec();
         bytes.extend(Sha256::digest(&body));
@@ -78,13 +77,8 @@ impl Program {
         }
         loaded.check().map_err(|part| wrong(&format!("not a program: {part}")))?;
         let code = loaded.code.map().map_err(|e| FileError::io(path, e))?;
-        Ok(Program {
-            name: loaded.name,
-            entries: loaded.entries,
-            constants: loaded.constants,
-            memory: loaded.memory,
-            code: Arc::new(code),
-        })
+        let Loaded { name, entries, constants, kept, memory, .. } = loaded;
+        Ok(Program { name, entries, constants, kept, memory: Arc::new(memory), code: Arc::new(code) })
     }
 }
 
@@ -95,11 +89,17 @@ impl Loaded {
             return Err("its code does not fit its entries".into());
         }
         let inside = |c: &Constant| c.offset.checked_add(c.len).is_some_and(|end| end <= self.memory.len());
-        if let Some(constant) = self.constants.iter().find(|c| !inside(c)) {
-            return Err(format!("the constant `{}` lies outside of its memory", constant.name));
+        if let Some(c) = self.constants.iter().find(|c| !inside(c)) {
+            return Err(format!("its constant `{}` is not there", c.name));
+        }
+        if let Some(k) = self.kept.iter().find(|k| k.initial.is_some_and(|c| c >= self.constants.len())) {
+            return Err(format!("what `{}` starts as is not there", k.name));
         }
         for entry in &self.entries {
             let name = &entry.name;
+            if entry.updates.iter().any(|k| *k >= self.kept.len()) {
+                return Err(format!("`{name}` updates what is not there"));
+            }
             for buffer in &entry.buffers {
                 let there = match &buffer.place {
                     Place::Input(i) => *i < entry.inputs.len(),
@@ -108,6 +108,7 @@ impl Loaded {
                         let bytes = buffer.bytes.evaluate(&[]);
                         self.constants.get(*i).is_some_and(|c| bytes.is_some_and(|n| n <= c.len as i64))
                     }
+                    Place::Kept(k) | Place::Next(k) => *k < self.kept.len(),
                     Place::Arena { first, last } => first <= last && *last < entry.steps.len(),
                 };
                 if !there {

@@ -2,7 +2,7 @@
 
 use crate::code::Code;
 use crate::formula::Formula;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::alloc::Layout;
 use std::sync::Arc;
 use tensor::Elem;
@@ -23,6 +23,10 @@ pub enum Place {
     Output(usize),
     /// Index into the program's constants.
     Constant(usize),
+    /// What a session keeps, as it was before the call; an index into the program's list.
+    Kept(usize),
+    /// Where its next version goes.
+    Next(usize),
     /// Planned memory, needed from one step to another, both included.
     Arena {
         first: usize,
@@ -76,15 +80,25 @@ pub struct Entry {
     pub guards: Vec<Guard>,
     pub buffers: Vec<PlanBuffer>,
     pub steps: Vec<Step>,
+    /// What has a next version after a call.
+    pub updates: Vec<usize>,
 }
 
 /// A weight or other constant, in the layout that kernels read.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Constant {
     pub name: String,
-    /// Where it lies in the program's memory.
+    /// Where it lies in the memory of all constants, in bytes.
     pub offset: usize,
     pub len: usize,
+}
+
+/// A tensor that changes from call to call. Each session has its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    pub name: String,
+    /// The constant that it starts as; zeros without one.
+    pub initial: Option<usize>,
 }
 
 /// Everything needed to run; shared by sessions.
@@ -93,9 +107,17 @@ pub struct Program {
     /// Entry `i` is function `i` of the code's entries.
     pub entries: Vec<Entry>,
     pub constants: Vec<Constant>,
-    /// Holds all constants.
-    pub memory: AlignedBytes,
+    pub kept: Vec<Kept>,
+    /// All constants, in one piece.
+    pub memory: Arc<AlignedBytes>,
     pub code: Arc<Code>,
+}
+
+impl Program {
+    /// The address of a constant.
+    pub fn constant(&self, index: usize) -> *const u8 {
+        self.memory.bytes()[self.constants[index].offset..].as_ptr()
+    }
 }
 
 /// Bytes at a 64-byte boundary, with a vector's worth of room after the end. Large ones lie in huge pages where the
@@ -168,21 +190,6 @@ impl Drop for AlignedBytes {
     }
 }
 
-impl Serialize for AlignedBytes {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_bytes(self.bytes())
-    }
-}
-
-impl<'d> Deserialize<'d> for AlignedBytes {
-    fn deserialize<D: Deserializer<'d>>(d: D) -> Result<AlignedBytes, D::Error> {
-        let bytes = <&[u8]>::deserialize(d)?;
-        let mut data = AlignedBytes::zeroed(bytes.len());
-        data.bytes_mut().copy_from_slice(bytes);
-        Ok(data)
-    }
-}
-
 /// Element types by name.
 mod as_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -195,5 +202,22 @@ mod as_text {
     pub fn deserialize<'d, D: Deserializer<'d>>(d: D) -> Result<Elem, D::Error> {
         let name = <&str>::deserialize(d)?;
         name.parse().map_err(|_| D::Error::custom(format!("no element type `{name}`")))
+    }
+}
+
+/// Bytes as they are.
+pub(crate) mod as_bytes {
+    use super::AlignedBytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(data: &AlignedBytes, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(data.bytes())
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(d: D) -> Result<AlignedBytes, D::Error> {
+        let bytes = <&[u8]>::deserialize(d)?;
+        let mut data = AlignedBytes::zeroed(bytes.len());
+        data.bytes_mut().copy_from_slice(bytes);
+        Ok(data)
     }
 }

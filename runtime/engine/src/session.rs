@@ -5,7 +5,7 @@
 
 use crate::code::{EntryFn, KernelFn};
 use crate::formula::Formula;
-use crate::plan::{AlignedBytes, Condition, Entry, Place, Port, Program};
+use crate::plan::{AlignedBytes, Condition, Constant, Entry, Place, PlanBuffer, Port, Program};
 use crate::pool::{Job, Pool};
 use std::sync::Arc;
 use tensor::{Elem, Tensor};
@@ -99,6 +99,9 @@ pub struct Session {
     pool: Pool,
     arena: AlignedBytes,
     scratch: Vec<AlignedBytes>,
+    /// What the program keeps from call to call, and room for the next versions.
+    kept: Vec<AlignedBytes>,
+    next: Vec<AlignedBytes>,
     bound: Vec<Option<Bound>>,
     error: Box<i64>,
 }
@@ -110,7 +113,9 @@ struct Bound {
     steps: Vec<BoundStep>,
     /// All steps as one function, if none is shared between threads.
     whole: Option<Whole>,
-    /// Slots that hold a pointer to an input or output: (step, slot, place).
+    /// Bytes of what is kept, and of next versions.
+    kept: Vec<(Place, usize)>,
+    /// Slots that hold a pointer to an input, an output or what is kept: (step, slot, place).
     patches: Vec<(usize, usize, Place)>,
     /// Address of the arena and of scratch when the tables were filled.
     arena: usize,
@@ -150,7 +155,9 @@ impl Session {
     pub fn new(program: Arc<Program>, threads: usize) -> Session {
         let bound = program.entries.iter().map(|_| None).collect();
         let arena = AlignedBytes::zeroed(0);
-        Session { program, pool: Pool::new(threads), arena, scratch: vec![], bound, error: Box::new(0) }
+        let nothing = || program.kept.iter().map(|_| AlignedBytes::zeroed(0)).collect();
+        let (kept, next) = (nothing(), nothing());
+        Session { program, pool: Pool::new(threads), arena, scratch: vec![], kept, next, bound, error: Box::new(0) }
     }
 
     pub fn program(&self) -> &Program {
@@ -180,7 +187,9 @@ impl Session {
         self.bound[entry].as_ref().map_or(0, |b| b.peak)
     }
 
-    /// Runs an entry. Outputs have the shapes of [`Session::output_shapes`].
+    /// Runs an entry. Outputs have the shapes of [`Session::output_shapes`]. What the program keeps has its next version
+    /// after a call that succeeds; after one that fails it is as before. Where sizes of what is kept differ from those
+    /// of the call before, it starts anew.
     pub fn call(
         &mut self,
         entry: usize,
@@ -191,10 +200,13 @@ impl Session {
         let plan = &self.program.entries[entry];
         let bound = self.bound[entry].as_mut().expect("prepared");
         check_outputs(plan, bound, outputs)?;
+        make_room(&self.program, &bound.kept, &mut self.kept, &mut self.next);
         for (step, slot, place) in &bound.patches {
             let pointer = match place {
                 Place::Input(i) => inputs[*i].as_view().bytes.as_ptr() as u64,
                 Place::Output(i) => outputs[*i].as_view_mut().bytes.as_mut_ptr() as u64,
+                Place::Kept(k) => self.kept[*k].as_ptr() as u64,
+                Place::Next(k) => self.next[*k].as_mut_ptr() as u64,
                 Place::Constant(_) | Place::Arena { .. } => continue,
             };
             bound.steps[*step].tables.iter_mut().for_each(|table| table[*slot] = pointer);
@@ -212,7 +224,10 @@ impl Session {
         }
         // SAFETY: kernels write the word through a pointer kept in their tables.
         match unsafe { std::ptr::read_volatile(&*self.error) } {
-            0 => Ok(()),
+            0 => {
+                plan.updates.iter().for_each(|k| std::mem::swap(&mut self.kept[*k], &mut self.next[*k]));
+                Ok(())
+            }
             _ => Err(CallError::Index { entry: plan.name.clone() }),
         }
     }
@@ -274,7 +289,7 @@ impl Session {
             let mut table = vec![&raw mut *self.error as u64];
             for buffer in &step.buffers {
                 table.push(match &plan.buffers[*buffer].place {
-                    Place::Constant(c) => program.memory.as_ptr() as u64 + program.constants[*c].offset as u64,
+                    Place::Constant(c) => program.constant(*c) as u64,
                     Place::Arena { .. } => arena as u64 + offsets[*buffer] as u64,
                     place => {
                         patches.push((index, table.len(), place.clone()));
@@ -302,8 +317,28 @@ impl Session {
             tables: steps.iter().map(|s| s.tables[0].as_ptr() as usize).collect(),
             tasks: steps.iter().map(|s| s.tasks).collect(),
         });
-        self.bound[entry] = Some(Bound { symbols, outputs, steps, whole, patches, arena: arena as usize, peak });
+        let changing = |b: &PlanBuffer| matches!(b.place, Place::Kept(_) | Place::Next(_));
+        let kept = plan.buffers.iter().zip(&bytes).filter(|(b, _)| changing(b)).map(|(b, n)| (b.place.clone(), *n));
+        let kept = kept.collect();
+        self.bound[entry] = Some(Bound { symbols, outputs, steps, whole, kept, patches, arena: arena as usize, peak });
         Ok(())
+    }
+}
+
+/// Gives what is kept the sizes of a call. What has another size starts as at first: as a constant, or as zeros.
+fn make_room(program: &Program, sizes: &[(Place, usize)], kept: &mut [AlignedBytes], next: &mut [AlignedBytes]) {
+    for (place, bytes) in sizes {
+        match place {
+            Place::Kept(k) if kept[*k].len() != *bytes => {
+                kept[*k] = AlignedBytes::zeroed(*bytes);
+                if let Some(initial) = program.kept[*k].initial {
+                    let Constant { offset, .. } = program.constants[initial];
+                    kept[*k].bytes_mut().copy_from_slice(&program.memory.bytes()[offset..offset + bytes]);
+                }
+            }
+            Place::Next(k) if next[*k].len() != *bytes => next[*k] = AlignedBytes::zeroed(*bytes),
+            _ => {}
+        }
     }
 }
 

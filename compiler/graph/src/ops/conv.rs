@@ -10,11 +10,15 @@ use kernel::{Affine, Combine, Literal, Subscript};
 op! {
     /// Convolution of `x: [B, C, ..X]` with `w: [O, C / groups, ..K]`:
     /// `Y = (X + before + after - dilation * (K - 1) - 1) // stride + 1` on each spatial axis.
+    ///
+    /// With `apart` groups are an axis of their own: `x: [B, G, C, ..X]`, `w: [G, O, C, ..K]` and `[B, G, O, ..Y]`.
+    /// Kernels need it so; models and gradients do without.
     "conv" = Conv(x, w) {
         stride: Vec<i64>,
         pad: Vec<(i64, i64)>,
         dilation: Vec<i64> = vec![],
         groups: i64 = 1,
+        apart: bool = false,
     } kind Element
 }
 
@@ -34,7 +38,13 @@ impl Conv {
             pad: axes.iter().map(|a| a.pad).collect(),
             dilation: axes.iter().map(|a| a.dilation).collect(),
             groups,
+            apart: false,
         }
+    }
+
+    /// The same with groups side by side on the axis of channels.
+    fn joined(&self) -> Conv {
+        Conv { apart: false, ..self.clone() }
     }
 
     /// `dy` spread out, convolved with the kernel turned around, inputs and outputs changing places.
@@ -65,9 +75,48 @@ pub(super) fn kernel_gradient(
     v.swap_channels(window::cut(v, dw, &dims), 0, 1)
 }
 
+impl Conv {
+    fn infer_apart(
+        &self,
+        x: &crate::TensorType,
+        w: &crate::TensorType,
+        facts: &crate::Facts,
+    ) -> Result<Vec<crate::TensorType>, crate::OpError> {
+        let rank = self.stride.len() + 3;
+        for (operand, ty, at) in [(0, x, 1), (1, w, 0)] {
+            if ty.rank() != rank {
+                return Err(crate::OpError::Rank { operand, expected: rank.to_string(), got: ty.rank() });
+            }
+            same_dim(at, &ty.dims[at], &Dim::int(self.groups), facts)?;
+        }
+        let join = |ty: &crate::TensorType, at: usize| {
+            let mut dims = ty.dims.clone();
+            let second = dims.remove(at + 1);
+            dims[at] = dims[at].clone() * second;
+            crate::TensorType::new(ty.elem, dims)
+        };
+        let mut types = super::Primitive::infer(&self.joined(), &[join(x, 1), join(w, 0)], facts)?;
+        for ty in &mut types {
+            ty.dims.splice(1..2, [Dim::int(self.groups), w.dims[1].clone()]);
+        }
+        Ok(types)
+    }
+}
+
+/// The array with axis `at` and the one after it as one.
+fn merged(x: &Array, at: usize) -> Array {
+    let mut shape = x.shape.clone();
+    let second = shape.remove(at + 1);
+    shape[at] *= second;
+    Array { shape, ..x.clone() }
+}
+
 impl super::Primitive for Conv {
     fn infer(&self, x: &[crate::TensorType], facts: &crate::Facts) -> Result<Vec<crate::TensorType>, crate::OpError> {
         let [x, w] = super::take(x)?;
+        if self.apart {
+            return self.infer_apart(x, w, facts);
+        }
         super::elementwise::Takes::Float.check(0, x)?;
         if x.elem != w.elem {
             return Err(crate::OpError::Elem { operand: 1, expected: x.elem.to_string(), got: w.elem });
@@ -98,8 +147,17 @@ impl super::Primitive for Conv {
         Ok(vec![crate::TensorType::new(x.elem, dims)])
     }
 
-    fn eval(&self, x: &[Array], _: super::Sizes) -> Result<Vec<Array>, crate::OpError> {
+    fn eval(&self, x: &[Array], sizes: super::Sizes) -> Result<Vec<Array>, crate::OpError> {
         let (x, w) = (&x[0], &x[1]);
+        if self.apart {
+            let mut y = self.joined().eval(&[merged(x, 1), merged(w, 0)], sizes)?;
+            let groups = self.groups as usize;
+            for y in &mut y {
+                let outputs = y.shape[1] / groups;
+                y.shape.splice(1..2, [groups, outputs]);
+            }
+            return Ok(y);
+        }
         let spatial = self.stride.len();
         let mut shape = vec![x.shape[0], w.shape[0]];
         for i in 0..spatial {
@@ -125,8 +183,11 @@ impl super::Primitive for Conv {
 
     fn compute(&self, c: &mut crate::Compute) -> Option<kernel::ExprId> {
         let (x, w) = (&c.operands[0], &c.operands[1]);
+        // The axis of channels, and axes before those that the reduction runs over.
+        let at_channels = 1 + self.apart as usize;
         // One output channel to a group: the channel's index is affine. Others need a quotient.
         let channels = match self.groups {
+            _ if self.apart => None,
             1 => None,
             groups if w.dims[0].as_int()? == groups => Some(w.dims[1].as_int()?),
             _ => return None,
@@ -134,17 +195,18 @@ impl super::Primitive for Conv {
         let spatial = self.stride.len();
         let zero = Literal::of(x.elem, 0.0);
         let names: Vec<&str> = ["c", "u", "v", "w"].into_iter().take(spatial + 1).collect();
-        let dims = w.dims[1..].to_vec();
-        let out: Vec<Affine> = (0..spatial).map(|i| c.affine(i + 2)).collect::<Option<_>>()?;
-        let group = c.affine(1)?;
+        let dims = w.dims[at_channels..].to_vec();
+        let out: Vec<Affine> = (0..spatial).map(|i| c.affine(i + at_channels + 1)).collect::<Option<_>>()?;
+        let group = c.affine(at_channels)?;
         c.reduce(Combine::Sum, &names, &dims, |c, k| {
             let channel = channels.map_or(k[0].clone(), |channels| group.times(channels).plus(&k[0], 1));
-            let mut at = vec![c.indices[0].clone(), Subscript::Affine(channel)];
+            let mut at = c.indices[..at_channels].to_vec();
+            at.push(Subscript::Affine(channel));
             at.extend((0..spatial).map(|i| {
                 let tap = out[i].times(self.stride[i]).plus(&k[i + 1], self.dilation(i));
                 Subscript::Affine(tap.offset(-self.pad[i].0))
             }));
-            let mut taps = vec![c.indices[1].clone()];
+            let mut taps = c.indices[1..=at_channels].to_vec();
             taps.extend(k.iter().map(|a| Subscript::Affine(a.clone())));
             let padded = self.pad.iter().any(|p| *p != (0, 0));
             let x = if padded { c.load_padded(0, at, zero)? } else { c.load(0, at)? };
@@ -154,6 +216,10 @@ impl super::Primitive for Conv {
     }
 
     fn vjp(&self, v: &Vjp) -> Vec<crate::Grad> {
+        if self.apart {
+            let none = crate::Grad::None("groups stand apart only after differentiation");
+            return vec![none.clone(), none];
+        }
         let dw = kernel_gradient(v, [v.x[0], v.dy[0]], &self.axes(), self.groups, &v.dims(v.x[1]));
         vec![crate::Grad::To(self.input_gradient(v)), crate::Grad::To(dw)]
     }

@@ -125,7 +125,7 @@ impl super::Primitive for ConvTranspose {
 
     fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
         let ConvTranspose { stride, pad, dilation, groups } = self.clone();
-        let dx = v.push(super::Conv { stride, pad, dilation, groups }, &[v.dy[0], v.x[1]]);
+        let dx = v.push(super::Conv { stride, pad, dilation, groups, apart: false }, &[v.dy[0], v.x[1]]);
         let dw = kernel_gradient(v, [v.dy[0], v.x[0]], &self.axes(), groups, &v.dims(v.x[1]));
         vec![crate::Grad::To(dx), crate::Grad::To(dw)]
     }

@@ -42,18 +42,21 @@ pub fn stage_copies(kernel: &Kernel, copies: &[(String, String)]) -> Result<Kern
         let Some(from) = kernel.buffer_named(name) else { return error(format!("no buffer `{name}` to stage")) };
         let Buffer { elem, dims, .. } = kernel.buffers[from.index()].clone();
         let to = kernel.buffer(copy.clone(), Role::Temp, elem, &dims);
-        let mut at = None;
+        let (mut at, mut apart) = (None, false);
         let mut stages = kernel.stages.clone();
         for stage in &mut stages {
             stage.value = kernel.exprs.rewrite(stage.value, &mut |exprs, expr, elem| match expr {
                 Expr::Load { buffer, at: read, guard } if buffer == from => {
-                    at.get_or_insert_with(|| read.clone());
+                    apart |= *at.get_or_insert_with(|| read.clone()) != read;
                     exprs.intern(Expr::Load { buffer: to, at: read, guard }, elem)
                 }
                 other => exprs.intern(other, elem),
             });
         }
         let Some(at) = at else { return error(format!("`{name}` is staged but not read")) };
+        if apart {
+            return error(format!("`{name}` is read at several places and has no one copy"));
+        }
         let each = |a: &&Affine| a.as_var().is_some() || a.as_constant() == Some(0);
         let plain = at.iter().map(|s| s.as_affine().filter(each).cloned());
         let Some(target) = plain.collect::<Option<Vec<Affine>>>() else {

@@ -14,10 +14,10 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
     let ([a], [b]) = (&a[..], &b[..]) else { return None };
     let is_weight = |x: &super::shape::Access| shape.buffer(x).role == Role::Const && x.plain().is_some();
     let (weight, image) = if is_weight(b) { (b, a) } else { (a, b) };
-    if !is_weight(weight) || weight.at.len() < 3 {
+    let channel = sums.free.iter().copied().find(|v| weight.uses(*v) && !image.uses(*v))?;
+    if !is_weight(weight) || last.contiguous == Some(channel) {
         return None;
     }
-    let channel = sums.free.iter().copied().find(|v| weight.uses(*v) && !image.uses(*v))?;
     let pixels: Vec<VarId> = sums.free.iter().copied().filter(|v| *v != channel && !weight.uses(*v)).collect();
     let (x, above) = pixels.split_last()?;
     let across = shape.extent(*x);

@@ -17,16 +17,13 @@ pub struct StageShape {
     pub reduced: Vec<VarId>,
     /// The axis along which stores are contiguous.
     pub contiguous: Option<VarId>,
-    /// Loads outside the reduction, or all of them if there is none.
-    pub loads: Vec<Access>,
     pub reduction: Option<Reduction>,
 }
 
 pub struct Reduction {
-    pub op: Combine,
     /// Loads of the reduced expression.
     pub loads: Vec<Access>,
-    /// The two sides, if the expression is a product: indices into `loads` of the operand each side moves along.
+    /// Loads of its two sides, if the expression is a product.
     pub product: Option<(Vec<Access>, Vec<Access>)>,
 }
 
@@ -89,7 +86,7 @@ impl<'k> Shape<'k> {
                         }
                         _ => None,
                     };
-                    reduction = Some(Reduction { op: *op, loads: accesses(kernel, *body), product });
+                    reduction = Some(Reduction { loads: accesses(kernel, *body), product });
                 }
             });
             StageShape {
@@ -99,7 +96,6 @@ impl<'k> Shape<'k> {
                 free,
                 reduced,
                 contiguous,
-                loads: accesses(kernel, stage.value),
                 reduction,
             }
         });
