@@ -115,3 +115,28 @@ fn a_call_that_fails_changes_nothing() {
     assert!(pick([0, 7]).is_err());
     assert_eq!(pick([1, 1]).unwrap(), [3.0, 5.0]);
 }
+
+/// Batch normalisation as it is in training.
+const NORM: &str = "
+model Norm(eps: float = 1e-5, momentum: float = 0.1)(x: [B, 3, H, W]) -> [B, 3, H, W] {
+  state running_mean: [3] = zeros()
+  state running_var:  [3] = ones()
+  state batches: i32[] = 0
+  m = mean(x, axes = [0, 2, 3])
+  v = variance(x, axes = [0, 2, 3])
+  n = B * H * W
+  running_mean := (1 - momentum) * running_mean + momentum * m
+  running_var  := (1 - momentum) * running_var + momentum * v * (n / (n - 1))
+  batches := batches + 1
+  (x - m[:, none, none]) * rsqrt(v + eps)[:, none, none]
+}
+";
+
+#[test]
+fn a_norm_follows_its_batches() {
+    let compiler = || nnc::compile_text("norm.nn", NORM);
+    let reference = compiler().elaborate().unwrap_or_else(|e| panic!("{e}"));
+    let reference: Vec<(String, Graph)> = reference.entries.into_iter().map(|e| (e.name, e.graph)).collect();
+    let model = compiler().build().unwrap_or_else(|e| panic!("{e}"));
+    check(&reference, &model, &|name| Some(if name == "B" { 2 } else { 5 }));
+}

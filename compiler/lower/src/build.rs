@@ -41,13 +41,16 @@ pub trait Memory {
 /// it is written once and not for each register of a tile.
 pub const LONGEST_EPILOGUE: usize = 12;
 
-pub fn build(graph: &Graph, group: &Group, memory: &dyn Memory) -> Result<Built, Misfit> {
-    let stages = stages(graph, group);
+/// With `turns`, sums that are best computed in another order than they are stored in are a stage before the store.
+pub fn build(graph: &Graph, group: &Group, memory: &dyn Memory, turns: bool) -> Result<Built, Misfit> {
+    let turned: BTreeSet<Value> = group.nodes.iter().copied().filter(|n| turns && self::turns(graph, *n)).collect();
+    let stages = stages(graph, group, &turned);
     let mut kernel = Kernel::new(kernel_name(graph, group));
     let mut builder = Builder {
         graph,
         memory,
         roots: group.roots.iter().copied().collect(),
+        turned,
         stages,
         buffers: BTreeMap::new(),
         values: vec![],
@@ -87,7 +90,7 @@ fn kernel_name(graph: &Graph, group: &Group) -> String {
 
 /// The values that become stages: roots, results of reductions with what follows on them, and values of whole rows
 /// that several stages need and that cost something.
-fn stages(graph: &Graph, group: &Group) -> BTreeSet<Value> {
+fn stages(graph: &Graph, group: &Group, turned: &BTreeSet<Value>) -> BTreeSet<Value> {
     let inside: BTreeSet<Value> = group.nodes.iter().copied().collect();
     let mut stages: BTreeSet<Value> = group.roots.iter().copied().collect();
     let heavy = |v: &Value| matches!(graph.op(*v).class(), Class::Reduce(_) | Class::Contract);
@@ -96,7 +99,7 @@ fn stages(graph: &Graph, group: &Group) -> BTreeSet<Value> {
     if single {
         let epilogue = group.nodes.iter().filter(|n| !graph.is_view(**n) && !heavy(n));
         let cost: usize = epilogue.map(|n| graph.op(*n).cost()).sum();
-        if cost > LONGEST_EPILOGUE || turns(graph, reductions[0]) {
+        if cost > LONGEST_EPILOGUE || turned.contains(&reductions[0]) {
             stages.insert(reductions[0]);
         }
         return stages;
@@ -205,6 +208,8 @@ struct Builder<'g> {
     graph: &'g Graph,
     memory: &'g dyn Memory,
     roots: BTreeSet<Value>,
+    /// Contractions that are stored in another order of axes than they are computed in.
+    turned: BTreeSet<Value>,
     stages: BTreeSet<Value>,
     buffers: BTreeMap<Value, BufferId>,
     values: Vec<Option<Value>>,
@@ -241,7 +246,7 @@ impl Builder<'_> {
                 _ => at,
             };
         }
-        if !turns(self.graph, value) || value != root && self.stages.contains(&value) {
+        if !self.turned.contains(&value) || value != root && self.stages.contains(&value) {
             let target = self.target(kernel, root, Role::Out);
             return self.stage(kernel, root, value, &axes, target, at);
         }
@@ -380,9 +385,11 @@ impl Builder<'_> {
         let ty = self.graph.ty(value).clone();
         let mut axes = vec![];
         for (subscript, dim) in at.iter().zip(&ty.dims) {
+            let extent = self.extent(kernel, dim);
+            let whole = |v: VarId| kernel.axes[v.index()].extent == extent;
             let affine = subscript.as_affine().filter(|a| match *dim == Dim::int(1) {
                 true => a.as_constant() == Some(0),
-                false => a.as_var().is_some_and(|v| !axes.contains(&Affine::var(v))),
+                false => a.as_var().is_some_and(|v| !axes.contains(&Affine::var(v)) && whole(v)),
             });
             match affine {
                 Some(a) => axes.push(a.clone()),

@@ -194,19 +194,29 @@ impl Lower<'_> {
 
     /// The kernel of a group and its number.
     fn build(&mut self, group: &Group) -> Result<(Built, usize), Refusal> {
-        let own = group.nodes.iter().copied().filter(|n| !self.graph.is_view(*n)).collect();
-        let memory =
-            Given { graph: self.graph, constants: &self.constants, roots: &self.roots, stored: &self.stored, own };
-        let mut built = build::build(self.graph, group, &memory)?;
-        merge::merge_axes(&mut built, &self.graph.facts);
-        let chosen = schedule::choose(&built.kernel, group.kind, &self.target);
-        let kernel = match self.schedule(&built.kernel, chosen) {
+        let chosen = |kernel: &Kernel, target: &Target| schedule::choose(kernel, group.kind, target);
+        match self.attempt(group, true, &chosen) {
             // What cannot be split further runs slowly rather than not at all.
             Err(_) if computed(self.graph, group) <= 1 => {
-                self.schedule(&built.kernel, schedule::fallback(&built.kernel))?
+                self.attempt(group, false, &|kernel, _| schedule::fallback(kernel))
             }
-            other => other?,
-        };
+            other => other,
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        group: &Group,
+        turns: bool,
+        schedule: &dyn Fn(&Kernel, &Target) -> Result<Schedule, ScheduleError>,
+    ) -> Result<(Built, usize), Refusal> {
+        let own = group.nodes.iter().copied().filter(|n| !self.graph.is_view(*n)).collect();
+        let (roots, constants) = (&self.roots, &self.constants);
+        let memory = Given { graph: self.graph, constants, roots, stored: &self.stored, own };
+        let mut built = build::build(self.graph, group, &memory, turns)?;
+        merge::merge_axes(&mut built, &self.graph.facts);
+        let schedule = schedule(&built.kernel, &self.target);
+        let kernel = self.schedule(&built.kernel, schedule)?;
         Ok((built, kernel))
     }
 

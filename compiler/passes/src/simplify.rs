@@ -1,7 +1,7 @@
 //! Local rewrites that leave less to compute. Each rule looks at one node and answers with the value to use instead.
 
 use crate::Cx;
-use graph::{Array, Dim, Graph, Op, OpError, Value, ops};
+use graph::{Array, Dim, Elem, Graph, Op, OpError, Value, ops};
 
 type Rule = fn(&mut Graph, Value) -> Result<Option<Value>, OpError>;
 
@@ -11,6 +11,7 @@ const RULES: &[(&str, Rule)] = &[
     ("neutral operand", neutral_operand),
     ("power", power),
     ("division by a constant", division),
+    ("number from sizes", number_from_sizes),
 ];
 
 /// More rounds than any sensible model needs: rules that undo each other stop here.
@@ -129,4 +130,35 @@ fn division(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
     let factor = graph.push(scalar, &[], &node.origin)?;
     let factor = graph.push(ops::Expand { shape: ty.dims }, &[factor], &node.origin)?;
     graph.push(ops::Mul {}, &[*x, factor], &node.origin).map(Some)
+}
+
+/// Products and quotients of sizes that end in f32 are computed there: vectors have no f64, and each operation adds one
+/// rounding.
+fn number_from_sizes(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
+    let node = graph.node(value).clone();
+    let (Op::Cast(to), [x]) = (&node.op, &node.operands[..]) else { return Ok(None) };
+    if to.to != Elem::F32 || graph.ty(*x).elem != Elem::F64 || !is_from_sizes(graph, *x) {
+        return Ok(None);
+    }
+    let inner = graph.node(*x).clone();
+    match inner.op {
+        Op::Cast(_) => graph.push(to.clone(), &inner.operands, &node.origin).map(Some),
+        Op::Mul(_) | Op::Div(_) => {
+            let mut narrow = |x: &Value| graph.push(to.clone(), &[*x], &node.origin);
+            let operands = inner.operands.iter().map(&mut narrow).collect::<Result<Vec<_>, _>>()?;
+            graph.push(inner.op, &operands, &node.origin).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whether a value is made of sizes and constants by products and quotients.
+fn is_from_sizes(graph: &Graph, value: Value) -> bool {
+    match graph.op(value) {
+        Op::DimValue(_) => true,
+        Op::Cast(_) | Op::Mul(_) | Op::Div(_) => {
+            graph.node(value).operands.iter().all(|x| is_from_sizes(graph, *x) || graph.uniform(*x).is_some())
+        }
+        _ => false,
+    }
 }

@@ -1,3 +1,4 @@
+use crate::dim::Dim;
 use tensor::Elem;
 
 op! {
@@ -6,15 +7,21 @@ op! {
 }
 
 impl super::Primitive for Argmax {
-    fn infer(&self, x: &[crate::TensorType], _: &crate::Facts) -> Result<Vec<crate::TensorType>, crate::OpError> {
+    fn infer(&self, x: &[crate::TensorType], facts: &crate::Facts) -> Result<Vec<crate::TensorType>, crate::OpError> {
         let [ty] = super::take(x)?;
         super::axis_in_range(self.axis, ty.rank())?;
+        if facts.le(&Dim::int(1), &ty.dims[self.axis]) == crate::Verdict::Refuted {
+            return Err(crate::OpError::Condition(format!("no element of {ty} is the largest along axis {}", self.axis)));
+        }
         let reduced = super::reduce::infer(x, &[self.axis], false)?;
         Ok(vec![reduced[0].with_elem(Elem::I32)])
     }
 
     fn eval(&self, x: &[crate::Array], _: super::Sizes) -> Result<Vec<crate::Array>, crate::OpError> {
         let x = &x[0];
+        if x.shape[self.axis] == 0 {
+            return Err(crate::OpError::Condition("no element of an empty axis is the largest".into()));
+        }
         let shape: Vec<usize> = x.shape.iter().enumerate().filter(|(i, _)| *i != self.axis).map(|(_, n)| *n).collect();
         let out = crate::Array::from_fn(Elem::I32, shape, |index| {
             let at = |i: usize| {

@@ -3,6 +3,8 @@ use kernel::Combine;
 
 op! {
     /// Largest element over axes. `keep` leaves axes of size 1.
+    ///
+    /// Where there is a NaN the result is NaN by the interpreter, and NaN or the largest of other elements in compiled code.
     "max" = Max(x) { axes: Vec<usize>, keep: bool = false } kind Element
 }
 

@@ -3,6 +3,8 @@ use kernel::Combine;
 
 op! {
     /// Smallest element over axes. `keep` leaves axes of size 1.
+    ///
+    /// Where there is a NaN the result is NaN by the interpreter, and NaN or the smallest of other elements in compiled code.
     "min" = Min(x) { axes: Vec<usize>, keep: bool = false } kind Element
 }
 
