@@ -37,12 +37,39 @@ const RUN_TIME: &str = "model M(x: [M, 512]) -> [M, 512] where M <= 600 = x |> l
 fn cases() -> Vec<Case> {
     let mm = |m: f64, n: f64, k: f64| 2.0 * m * n * k;
     vec![
-        case("dot 128", "model M(x: [128, 128]) -> [128, 128] = x |> l: Linear(128, bias = false)", mm(128., 128., 128.)),
-        case("dot 512", "model M(x: [512, 512]) -> [512, 512] = x |> l: Linear(512, bias = false)", mm(512., 512., 512.)),
-        case("dot 1024", "model M(x: [1024, 1024]) -> [1024, 1024] = x |> l: Linear(1024, bias = false)", mm(1024., 1024., 1024.)),
-        case("dot 8x1024", "model M(x: [8, 1024]) -> [8, 1024] = x |> l: Linear(1024, bias = false)", mm(8., 1024., 1024.)),
-        Case { moves: true, ..case("dot 1x4096", "model M(x: [1, 4096]) -> [1, 4096] = x |> l: Linear(4096, bias = false)", 4096. * 4096. * 4.) },
-        case("dot 512 gelu", "model M(x: [512, 512]) -> [512, 512] = x |> l: Linear(512) |> gelu", mm(512., 512., 512.)),
+        case(
+            "dot 128",
+            "model M(x: [128, 128]) -> [128, 128] = x |> l: Linear(128, bias = false)",
+            mm(128., 128., 128.),
+        ),
+        case(
+            "dot 512",
+            "model M(x: [512, 512]) -> [512, 512] = x |> l: Linear(512, bias = false)",
+            mm(512., 512., 512.),
+        ),
+        case(
+            "dot 1024",
+            "model M(x: [1024, 1024]) -> [1024, 1024] = x |> l: Linear(1024, bias = false)",
+            mm(1024., 1024., 1024.),
+        ),
+        case(
+            "dot 8x1024",
+            "model M(x: [8, 1024]) -> [8, 1024] = x |> l: Linear(1024, bias = false)",
+            mm(8., 1024., 1024.),
+        ),
+        Case {
+            moves: true,
+            ..case(
+                "dot 1x4096",
+                "model M(x: [1, 4096]) -> [1, 4096] = x |> l: Linear(4096, bias = false)",
+                4096. * 4096. * 4.,
+            )
+        },
+        case(
+            "dot 512 gelu",
+            "model M(x: [512, 512]) -> [512, 512] = x |> l: Linear(512) |> gelu",
+            mm(512., 512., 512.),
+        ),
         case("dot 512 bias", "model M(x: [512, 512]) -> [512, 512] = x |> l: Linear(512)", mm(512., 512., 512.)),
         case("dot two 512", "model M(a: [512, 512], b: [512, 512]) -> [512, 512] = a @ b", mm(512., 512., 512.)),
         rows("rows 1", &[("M", 1)], RUN_TIME, mm(1., 512., 512.)),
@@ -54,17 +81,63 @@ fn cases() -> Vec<Case> {
         case("fixed 1", "model M(x: [1, 512]) -> [1, 512] = x |> l: Linear(512, bias = false)", mm(1., 512., 512.)),
         case("fixed 8", "model M(x: [8, 512]) -> [8, 512] = x |> l: Linear(512, bias = false)", mm(8., 512., 512.)),
         case("fixed 17", "model M(x: [17, 512]) -> [17, 512] = x |> l: Linear(512, bias = false)", mm(17., 512., 512.)),
-        case("fixed 128", "model M(x: [128, 512]) -> [128, 512] = x |> l: Linear(512, bias = false)", mm(128., 512., 512.)),
-        case("fixed 300", "model M(x: [300, 512]) -> [300, 512] = x |> l: Linear(512, bias = false)", mm(300., 512., 512.)),
-        case("conv 3x3 64 56", "model M(x: [1, 64, 56, 56]) -> [1, 64, 56, 56] = x |> c: Conv2d(64, 3, pad = 1, bias = false)", 2. * 9. * 4096. * 3136.),
-        case("conv 1x1 256 64 56", "model M(x: [1, 256, 56, 56]) -> [1, 64, 56, 56] = x |> c: Conv2d(64, 1, bias = false)", 2. * 256. * 64. * 3136.),
-        case("conv 3x3 512 7", "model M(x: [1, 512, 7, 7]) -> [1, 512, 7, 7] = x |> c: Conv2d(512, 3, pad = 1, bias = false)", 2. * 9. * 512. * 512. * 49.),
-        case("conv 7x7 s2 3", "model M(x: [1, 3, 224, 224]) -> [1, 64, 112, 112] = x |> c: Conv2d(64, 7, stride = 2, pad = 3, bias = false)", 2. * 49. * 3. * 64. * 12544.),
-        case("depthwise 3x3 144 56", "model M(x: [1, 144, 56, 56]) -> [1, 144, 56, 56] = x |> c: Conv2d(144, 3, pad = 1, groups = 144, bias = false)", 2. * 9. * 144. * 3136.),
-        Case { moves: true, ..case("softmax 4096x1024", "model M(x: [4096, 1024]) -> [4096, 1024] = softmax(x)", 2. * 4. * 4096. * 1024.) },
-        Case { moves: true, ..case("layer norm 4096x768", "model M(x: [4096, 768]) -> [4096, 768] = x |> n: LayerNorm()", 2. * 4. * 4096. * 768.) },
+        case(
+            "fixed 128",
+            "model M(x: [128, 512]) -> [128, 512] = x |> l: Linear(512, bias = false)",
+            mm(128., 512., 512.),
+        ),
+        case(
+            "fixed 300",
+            "model M(x: [300, 512]) -> [300, 512] = x |> l: Linear(512, bias = false)",
+            mm(300., 512., 512.),
+        ),
+        case(
+            "conv 3x3 64 56",
+            "model M(x: [1, 64, 56, 56]) -> [1, 64, 56, 56] = x |> c: Conv2d(64, 3, pad = 1, bias = false)",
+            2. * 9. * 4096. * 3136.,
+        ),
+        case(
+            "conv 1x1 256 64 56",
+            "model M(x: [1, 256, 56, 56]) -> [1, 64, 56, 56] = x |> c: Conv2d(64, 1, bias = false)",
+            2. * 256. * 64. * 3136.,
+        ),
+        case(
+            "conv 3x3 512 7",
+            "model M(x: [1, 512, 7, 7]) -> [1, 512, 7, 7] = x |> c: Conv2d(512, 3, pad = 1, bias = false)",
+            2. * 9. * 512. * 512. * 49.,
+        ),
+        case(
+            "conv 7x7 s2 3",
+            "model M(x: [1, 3, 224, 224]) -> [1, 64, 112, 112] = x |> c: Conv2d(64, 7, stride = 2, pad = 3, bias = false)",
+            2. * 49. * 3. * 64. * 12544.,
+        ),
+        case(
+            "depthwise 3x3 144 56",
+            "model M(x: [1, 144, 56, 56]) -> [1, 144, 56, 56] = x |> c: Conv2d(144, 3, pad = 1, groups = 144, bias = false)",
+            2. * 9. * 144. * 3136.,
+        ),
+        Case {
+            moves: true,
+            ..case(
+                "softmax 4096x1024",
+                "model M(x: [4096, 1024]) -> [4096, 1024] = softmax(x)",
+                2. * 4. * 4096. * 1024.,
+            )
+        },
+        Case {
+            moves: true,
+            ..case(
+                "layer norm 4096x768",
+                "model M(x: [4096, 768]) -> [4096, 768] = x |> n: LayerNorm()",
+                2. * 4. * 4096. * 768.,
+            )
+        },
         Case { moves: true, ..case("gelu cache", "model M(x: [65536]) -> [65536] = gelu(x * 1.5 + 0.25)", 65536.) },
-        case("attention 12 512 64", "model M(q: [1, 12, 512, 64], k: [1, 12, 512, 64], v: [1, 12, 512, 64]) -> [1, 12, 512, 64] = attention(q, k, v)", 4. * 12. * 512. * 512. * 64.),
+        case(
+            "attention 12 512 64",
+            "model M(q: [1, 12, 512, 64], k: [1, 12, 512, 64], v: [1, 12, 512, 64]) -> [1, 12, 512, 64] = attention(q, k, v)",
+            4. * 12. * 512. * 512. * 64.,
+        ),
     ]
 }
 

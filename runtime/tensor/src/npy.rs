@@ -45,7 +45,8 @@ fn array<R: Read>(file: NpyFile<R>, limit: u64, path: &Path) -> Result<Tensor, F
         shape: &[usize],
         path: &Path,
     ) -> Result<Tensor, FileError> {
-        let items: Result<Vec<T>, std::io::Error> = file.data().map_err(|e| FileError::content(path, e.to_string()))?.collect();
+        let items: Result<Vec<T>, std::io::Error> =
+            file.data().map_err(|e| FileError::content(path, e.to_string()))?.collect();
         let items = items.map_err(|e| FileError::io(path, e))?;
         if items.len() != shape.iter().product::<usize>() {
             return Err(FileError::content(path, format!("is too short for its shape {shape:?}")));

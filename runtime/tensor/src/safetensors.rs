@@ -40,8 +40,9 @@ impl Weights {
 
     /// Names, shapes and element types; tensors of types that nnc does not know have none.
     pub fn entries(&self) -> Vec<(String, Vec<usize>, Option<Elem>)> {
-        let mut entries: Vec<_> =
-            (self.metadata.tensors().into_iter()).map(|(name, info)| (name, info.shape.clone(), elem(info.dtype))).collect();
+        let mut entries: Vec<_> = (self.metadata.tensors().into_iter())
+            .map(|(name, info)| (name, info.shape.clone(), elem(info.dtype)))
+            .collect();
         entries.sort();
         entries
     }

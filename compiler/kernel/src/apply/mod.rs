@@ -353,7 +353,14 @@ impl<'a> Apply<'a> {
     }
 
     fn new_register(&mut self, name: String, elem: tensor::Elem, len: i64) -> BufferId {
-        self.out.storage.push(Storage { name, elem, place: Place::Register, len: Some(len), written: true, prefetch: 0 });
+        self.out.storage.push(Storage {
+            name,
+            elem,
+            place: Place::Register,
+            len: Some(len),
+            written: true,
+            prefetch: 0,
+        });
         BufferId(self.out.storage.len() as u32 - 1)
     }
 }
