@@ -121,7 +121,7 @@ impl Program {
 }
 
 /// Bytes at a 64-byte boundary, with a vector's worth of room after the end. Large ones lie in huge pages where the
-/// system has them: weights that stream through a kernel touch a new small page every 40 ns.
+/// system has them: weights that stream through kernels touch many small ones.
 pub struct AlignedBytes {
     start: std::ptr::NonNull<u8>,
     layout: Layout,
