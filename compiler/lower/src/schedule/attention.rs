@@ -2,8 +2,8 @@
 
 use super::contraction::{reduction_loops, roles, row_split, transposed_copy};
 use super::rows::leaves;
-use super::{Shape, StageShape, Target, ceil_div, local};
-use kernel::{Extent, Role, VarId};
+use super::{Shape, StageShape, Target, ceil_div, local, vectors};
+use kernel::{Extent, Role};
 
 pub fn text(shape: &Shape, target: &Target) -> Option<String> {
     let (first, middle) = shape.stages.split_first()?;
@@ -31,8 +31,7 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
     };
     // The same splits of rows serve every stage; those of columns differ between products and rows.
     text += &row_split(shape, row, height);
-    text += &wide(shape, column, target);
-    text += &format!("split {j}t {lanes} {j}v {j}l; ");
+    text += &vectors(shape, column, 2, target);
     let across = ceil_div(shape.guess(along), lanes);
     let vectors_across = if across % 2 == 0 { 2 } else { 1 };
     text += &format!("split {e} {} {e}o {e}t; split {e}t {lanes} {e}v {e}l; ", vectors_across * lanes);
@@ -67,12 +66,4 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
     }
     let shared = super::outer_loops(shape, &scores.batch);
     Some(format!("{text}nest {shared} {{ {inside} }}"))
-}
-
-fn wide(shape: &Shape, column: VarId, target: &Target) -> String {
-    let j = shape.name(column);
-    match shape.extent(column) {
-        Extent::Const(_) => format!("split {j} {} {j}o {j}t; ", 2 * target.lanes),
-        Extent::Size(_) => format!("split {j} chain {}+{}+mask {j}o {j}t; ", 2 * target.lanes, target.lanes),
-    }
 }

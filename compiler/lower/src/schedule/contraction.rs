@@ -104,12 +104,7 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
         let plain = roles.vector.plain()?;
         pack = transposed_copy(shape, &roles, along, &plain, &mut text, target)?;
     }
-    let columns = match shape.extent(along) {
-        Extent::Const(_) => format!("split {j} {width} {j}o {j}t; "),
-        Extent::Size(_) if vectors > 1 => format!("split {j} chain {width}+{}+mask {j}o {j}t; ", target.lanes),
-        Extent::Size(_) => format!("split {j} chain {width}+mask {j}o {j}t; "),
-    };
-    text += &format!("{columns}split {j}t {} {j}v {j}l; ", target.lanes);
+    text += &super::vectors(shape, along, vectors, target);
     let mut tile_loops = String::new();
     if let Some(row) = row {
         text += &row_split(shape, row, height);
