@@ -1,6 +1,7 @@
 //! Scheduled kernels to machine code. Nothing here knows an operator.
 
 pub mod clif;
+mod jit;
 pub mod lower;
 pub mod module;
 pub mod vir;

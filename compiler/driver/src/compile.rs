@@ -6,7 +6,7 @@ use crate::plan::Planner;
 use diag::SourceMap;
 use dsl::Stored;
 use dsl::weights::Rules;
-use engine::{Blob, Code, Isa};
+use engine::{Code, Isa};
 use graph::{Graph, Storage};
 use lower::{LowerError, Lowered, LoweredKernel, Target};
 use passes::Cx;
@@ -23,6 +23,7 @@ pub struct Compiler {
     defines: Vec<(String, String)>,
     isa: Isa,
     fuel: Option<u64>,
+    jit: bool,
 }
 
 enum Source {
@@ -98,7 +99,7 @@ pub struct Stage {
 
 impl Compiler {
     fn of(sources: SourceMap, source: Source) -> Compiler {
-        Compiler { sources, source, model: None, defines: vec![], isa: Isa::host(), fuel: None }
+        Compiler { sources, source, model: None, defines: vec![], isa: Isa::host(), fuel: None, jit: false }
     }
 
     /// Chooses one of several models.
@@ -122,6 +123,13 @@ impl Compiler {
     /// At most this many rewrites, for finding one that is wrong.
     pub fn fuel(mut self, fuel: u64) -> Self {
         self.fuel = Some(fuel);
+        self
+    }
+
+    /// Links code by cranelift-jit and not by the engine: the same functions by a second route, to hold the first
+    /// against.
+    pub fn jit(mut self) -> Self {
+        self.jit = true;
         self
     }
 
@@ -199,8 +207,7 @@ impl Compiler {
             }
             numbers.push(own);
         }
-        let blob = clock.time("emit", || self.emit(&kernels, &compiled, &numbers))?;
-        let code = blob.map().map_err(Error::Memory)?;
+        let code = clock.time("emit", || self.emit(&kernels, &compiled, &numbers))?;
         let mut constants = vec![];
         let mut entries = vec![];
         let names: Vec<&str> = kept.iter().map(|k| k.name.as_str()).collect();
@@ -227,7 +234,7 @@ impl Compiler {
         kernels: &[&LoweredKernel],
         compiled: &[(String, Compiled)],
         numbers: &[Vec<usize>],
-    ) -> Result<Blob, Error> {
+    ) -> Result<Code, Error> {
         let defect = |e: cpu::x86::EmitError| Error::Defect(e.to_string());
         // What Cranelift makes is for all machines, so that only `isa` says what a program needs.
         let mut module = cpu::Module::baseline().map_err(defect)?;
@@ -240,7 +247,10 @@ impl Compiler {
             let steps: Vec<usize> = c.lowered.steps.iter().map(|s| numbers[s.kernel]).collect();
             module.entry(&steps).map_err(defect)?;
         }
-        Ok(module.blob())
+        match self.jit {
+            true => module.finish_by_jit().map_err(defect),
+            false => module.blob().map_err(defect)?.map().map_err(Error::Memory),
+        }
     }
 
     fn unsupported(&self, graph: &Graph, error: LowerError) -> Error {
