@@ -68,7 +68,7 @@ impl Module {
 
 /// The name of a helper in the table of symbols.
 fn symbol(helper: Helper) -> String {
-    format!("nnc.{helper:?}")
+    format!("nnc.{}", helper.name())
 }
 
 struct Link {

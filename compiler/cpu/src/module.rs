@@ -1,6 +1,8 @@
 //! Code of many functions in one place: emitted bytes, what Cranelift compiles, and entries that call them.
 
 use crate::clif::{self, kernel_signature};
+use crate::lower::Unsupported;
+use crate::scalar;
 use crate::vir::Function;
 use crate::x86::{self, EmitError};
 use cranelift_codegen::binemit::Reloc;
@@ -13,6 +15,7 @@ use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use engine::code::{ALIGN, Blob, Code, Relocation, Target};
 use engine::{Helper, Isa};
+use kernel::Scheduled;
 
 /// Fills the room between functions: a breakpoint.
 const BETWEEN: u8 = 0xcc;
@@ -72,6 +75,35 @@ impl Module {
         Ok(self.kernels.len() - 1)
     }
 
+    /// A kernel one element at a time, in Cranelift's IR.
+    pub fn scalars(&self, kernel: &Scheduled) -> Result<ir::Function, Unsupported> {
+        scalar::translate(kernel, &*self.isa)
+    }
+
+    /// Adds a kernel made by [`Module::scalars`]; gives its number.
+    pub fn scalar_kernel(&mut self, function: ir::Function) -> usize {
+        self.kernels.push(Unit::Clif(Box::new(function)));
+        self.kernels.len() - 1
+    }
+
+    /// Adds a kernel that is a routine of the engine; gives its number.
+    pub fn routine(&mut self, helper: Helper) -> usize {
+        let signature = kernel_signature(self.isa.default_call_conv());
+        let mut function = ir::Function::with_name_signature(ir::UserFuncName::default(), signature.clone());
+        let mut context = FunctionBuilderContext::new();
+        let mut b = FunctionBuilder::new(&mut function, &mut context);
+        let block = b.create_block();
+        b.append_block_params_for_function_params(block);
+        b.switch_to_block(block);
+        let arguments = b.block_params(block).to_vec();
+        let callee = import(&mut b, helper, signature);
+        b.ins().call(callee, &arguments);
+        b.ins().return_(&[]);
+        b.seal_all_blocks();
+        b.finalize(self.isa.frontend_config());
+        self.scalar_kernel(function)
+    }
+
     /// A kernel of 4 lanes as Cranelift's IR.
     pub fn clif(&self, function: &Function) -> Result<String, EmitError> {
         Ok(clif::translate(function, &*self.isa)?.to_string())
@@ -89,14 +121,9 @@ impl Module {
         b.append_block_params_for_function_params(block);
         b.switch_to_block(block);
         let (tables, tasks) = (b.block_params(block)[0], b.block_params(block)[1]);
-        let kernel = b.import_signature(kernel_signature(convention));
         let zero = b.ins().iconst(I64, 0);
         for (i, step) in steps.iter().enumerate() {
-            let name = ir::UserExternalName::new(KERNELS, *step as u32);
-            let name = ExternalName::user(b.func.declare_imported_user_function(name));
-            // Called through its address, which is put in when the code is mapped.
-            let data = ir::ExtFuncData { name, signature: kernel, colocated: false, patchable: false };
-            let callee = b.import_function(data);
+            let callee = reference(&mut b, KERNELS, *step as u32, kernel_signature(convention));
             let slot = i32::try_from(i * 8).map_err(|_| EmitError(format!("an entry of {} steps", steps.len())))?;
             let flags = MemFlagsData::trusted();
             let (table, end) = (b.ins().load(I64, flags, tables, slot), b.ins().load(I64, flags, tasks, slot));
@@ -165,14 +192,32 @@ impl Module {
     }
 }
 
+/// A reference to a helper that is called with this signature.
+pub(crate) fn import(b: &mut FunctionBuilder, helper: Helper, signature: Signature) -> ir::FuncRef {
+    reference(b, HELPERS, helper as u32, signature)
+}
+
+fn reference(b: &mut FunctionBuilder, space: u32, index: u32, signature: Signature) -> ir::FuncRef {
+    let signature = b.import_signature(signature);
+    let name = b.func.declare_imported_user_function(ir::UserExternalName::new(space, index));
+    let name = ExternalName::user(name);
+    // Called through its address, which is put in when the code is mapped.
+    b.import_function(ir::ExtFuncData { name, signature, colocated: false, patchable: false })
+}
+
 /// What Cranelift calls where a machine lacks an instruction.
 pub(crate) fn helper(call: LibCall) -> Result<Helper, EmitError> {
     Ok(match call {
-        LibCall::FmaF32 => Helper::Fma,
-        LibCall::FloorF32 => Helper::Floor,
-        LibCall::CeilF32 => Helper::Ceil,
-        LibCall::TruncF32 => Helper::Trunc,
-        LibCall::NearestF32 => Helper::Nearest,
+        LibCall::FmaF32 => Helper::FmaF32,
+        LibCall::FloorF32 => Helper::FloorF32,
+        LibCall::CeilF32 => Helper::CeilF32,
+        LibCall::TruncF32 => Helper::TruncF32,
+        LibCall::NearestF32 => Helper::NearestF32,
+        LibCall::FmaF64 => Helper::FmaF64,
+        LibCall::FloorF64 => Helper::FloorF64,
+        LibCall::CeilF64 => Helper::CeilF64,
+        LibCall::TruncF64 => Helper::TruncF64,
+        LibCall::NearestF64 => Helper::NearestF64,
         other => return Err(EmitError(format!("the machine has no {other}"))),
     })
 }

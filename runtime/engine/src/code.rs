@@ -14,6 +14,10 @@ pub type KernelFn = unsafe extern "C" fn(table: *const u64, begin: i64, end: i64
 /// Compiled code of one entry: for each of its steps a table and a number of tasks, all of which it runs.
 pub type EntryFn = unsafe extern "C" fn(tables: *const *const u64, tasks: *const i64);
 
+/// Bits of the error word: what a kernel found wrong.
+pub const INDEX_OUT_OF_RANGE: i64 = 1;
+pub const DIVISION_BY_ZERO: i64 = 2;
+
 /// Functions start at lines of the instruction cache, constants behind them at the same boundary.
 pub const ALIGN: usize = 64;
 

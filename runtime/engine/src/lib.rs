@@ -7,6 +7,7 @@ pub mod helper;
 pub mod isa;
 pub mod plan;
 pub mod pool;
+mod routine;
 pub mod session;
 
 pub use code::{Blob, Code, CodeMemory, EntryFn, KernelFn};

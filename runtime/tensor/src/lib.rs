@@ -1,11 +1,13 @@
 //! Host tensors: element type, shape, bytes; npy and safetensors files.
 
 pub mod elem;
+mod erf;
 mod file;
 pub mod npy;
 pub mod safetensors;
 
 pub use elem::Elem;
+pub use erf::erf;
 pub use file::{FileError, write_whole};
 
 /// A tensor in host memory, row-major.
