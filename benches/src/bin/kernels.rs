@@ -141,13 +141,13 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-fn lowered(source: &str) -> (graph::Graph, Lowered) {
+fn lowered(source: &str) -> (graph::Graph, Lowered<()>) {
     let mut compiler = nnc::compile_text("case.nn", source);
     let mut graph = compiler.elaborate().unwrap_or_else(|e| panic!("{e}")).entries.remove(0).graph;
     passes::run(&mut graph, &mut passes::Cx::default(), None, &mut |_, _, _| {}).unwrap_or_else(|e| panic!("{e}"));
     let isa = Isa::host();
     let target = Target { lanes: isa.lanes() as i64, registers: isa.registers() as i64 };
-    let lowered = lower::lower(&graph, &target, &|_| false, &|_| Ok(())).unwrap_or_else(|e| panic!("{e}"));
+    let lowered = lower::lower(&graph, &target, &|_| false, &lower::NoCode).unwrap_or_else(|e| panic!("{e}"));
     (graph, lowered)
 }
 
@@ -209,7 +209,7 @@ fn main() {
     for case in cases.iter().filter(|c| names.is_empty() || names.iter().any(|n| c.name.contains(n.as_str()))) {
         let (_, lowered) = lowered(&case.source);
         for step in &lowered.steps {
-            let made = &lowered.kernels[step.kernel];
+            let Some(made) = lowered.kernels[step.kernel].loops() else { continue };
             let value = |name: &str| case.sizes.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
             let sizes: Vec<i64> = step.sizes.iter().map(|d| d.eval(&value).expect("sizes of the case")).collect();
             let schedule = hand.as_ref().unwrap_or(&made.schedule);

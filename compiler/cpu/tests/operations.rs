@@ -183,19 +183,20 @@ fn check(isa: Isa, mut module: Module) {
     let (function, names) = cases(isa.lanes());
     assert_eq!(function.verify(), Ok(()));
     let id = module.kernel(&function, isa).unwrap();
-    let code = module.finish().unwrap();
-    // SAFETY: the function takes such a table.
-    let native = run(&names, |table, begin, end| unsafe { code.kernel(id)(table, begin, end) });
     let expected = run(&names, |table, begin, end| unsafe { interpret::run(&function, table, begin, end) });
-    for (i, name) in names.iter().enumerate() {
-        let (native, expected) = (&native[16 * i..][..16], &expected[16 * i..][..16]);
-        // Which NaN an operation gives is nobody's promise.
-        let nan = |x: &u32| f32::from_bits(*x).is_nan();
-        let same = |(n, e): (&u32, &u32)| n == e || (nan(n) && nan(e));
-        assert!(
-            native.iter().zip(expected).all(same),
-            "{isa}: {name}\nmachine     {native:08x?}\ninterpreted {expected:08x?}"
-        );
+    for code in [module.finish().unwrap(), module.finish_by_jit().unwrap()] {
+        // SAFETY: the function takes such a table.
+        let native = run(&names, |table, begin, end| unsafe { code.kernel(id)(table, begin, end) });
+        for (i, name) in names.iter().enumerate() {
+            let (native, expected) = (&native[16 * i..][..16], &expected[16 * i..][..16]);
+            // Which NaN an operation gives is nobody's promise.
+            let nan = |x: &u32| f32::from_bits(*x).is_nan();
+            let same = |(n, e): (&u32, &u32)| n == e || (nan(n) && nan(e));
+            assert!(
+                native.iter().zip(expected).all(same),
+                "{isa}: {name}\nmachine     {native:08x?}\ninterpreted {expected:08x?}"
+            );
+        }
     }
 }
 

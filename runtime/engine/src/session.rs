@@ -3,7 +3,7 @@
 //! Sizes come from the shapes of the inputs. A call with the sizes of the one before touches no allocator: argument
 //! tables are ready, only the pointers to inputs and outputs are put in.
 
-use crate::code::{EntryFn, KernelFn};
+use crate::code::{DIVISION_BY_ZERO, EntryFn, KernelFn};
 use crate::formula::Formula;
 use crate::plan::{Condition, Constant, Entry, Place, PlanBuffer, Port, Program};
 use crate::pool::{Job, Pool};
@@ -32,6 +32,8 @@ pub enum CallError {
     Guard(String),
     #[error("sizes {0} are too large for this machine's integers")]
     Overflow(String),
+    #[error("an integer is divided by zero in `{entry}`; the outputs are not valid")]
+    Division { entry: String },
     #[error("an index read from data is out of range in `{entry}`; the outputs are not valid")]
     Index { entry: String },
 }
@@ -228,6 +230,7 @@ impl Session {
                 plan.updates.iter().for_each(|k| std::mem::swap(&mut self.kept[*k], &mut self.next[*k]));
                 Ok(())
             }
+            error if error & DIVISION_BY_ZERO != 0 => Err(CallError::Division { entry: plan.name.clone() }),
             _ => Err(CallError::Index { entry: plan.name.clone() }),
         }
     }

@@ -2,12 +2,14 @@
 
 mod aligned;
 pub mod elem;
+mod erf;
 mod file;
 pub mod npy;
 pub mod safetensors;
 
 pub use aligned::AlignedBytes;
 pub use elem::Elem;
+pub use erf::erf;
 pub use file::{FileError, write_whole};
 
 /// A tensor in host memory, row-major.
