@@ -271,6 +271,10 @@ impl Elaborator<'_> {
             other => e.fail(Code::STATIC_TYPE, first.span, format!("`{name}` takes a tensor, not {}", other.kind())),
         };
         Ok(match name {
+            "random_bits" => {
+                let shape = self.sizes_in(&first.value, first.span)?;
+                Val::Tensor(self.random_bits(shape, span)?)
+            }
             "shape" => Val::list(dims(self)?.into_iter().map(Val::Num)),
             "rank" => Val::int(dims(self)?.len() as i64),
             "size" => {
@@ -318,6 +322,18 @@ impl Elaborator<'_> {
         })
     }
 
+    /// A list of sizes.
+    fn sizes_in(&mut self, value: &Val, span: Span) -> Result<Vec<Dim>> {
+        match value {
+            Val::List(items) => items.iter().map(|v| self.as_dim(v, span)).collect(),
+            Val::Tensor(t) => match self.known_integers(*t, None)? {
+                Some(sizes) => sizes.into_iter().map(|d| self.as_dim(&Val::Num(d), span)).collect(),
+                None => self.fail(Code::STATIC_TYPE, span, "sizes are known when compiling; these come from data"),
+            },
+            other => self.fail(Code::STATIC_TYPE, span, format!("expected a list of sizes, got {}", other.kind())),
+        }
+    }
+
     /// An axis as a position from 0; negative ones count from the end.
     pub(super) fn axis(&self, value: &Val, rank: usize, span: Span) -> Result<usize> {
         let Some(axis) = value.as_int() else {
@@ -356,6 +372,13 @@ impl Elaborator<'_> {
             && let Some(value) = cast_number(value, *to)
         {
             return Ok(value);
+        }
+        // A cast to the type that a tensor has already is nothing.
+        if info.name == "cast"
+            && let (Val::Tensor(t), Some(Given { value: Val::Elem(to), .. })) = (&operands[0].0, &attributes[0])
+            && self.ty(*t).elem == *to
+        {
+            return Ok(Val::Tensor(*t));
         }
         let mut values = vec![];
         for (value, span) in &operands {
@@ -399,7 +422,7 @@ impl Elaborator<'_> {
     }
 
     fn attribute(
-        &self,
+        &mut self,
         info: &OpInfo,
         attribute: &AttrInfo,
         given: Option<Given>,
@@ -424,9 +447,8 @@ impl Elaborator<'_> {
                 Ok(Some(Attr::List(items.iter().map(axis).collect::<Result<_>>()?)))
             }
             ("a size", v) => Ok(Some(Attr::Dim(self.as_dim(v, given.span)?))),
-            ("a list of sizes", Val::List(items)) => {
-                let sizes = items.iter().map(|v| self.as_dim(v, given.span).map(Attr::Dim));
-                Ok(Some(Attr::List(sizes.collect::<Result<_>>()?)))
+            ("a list of sizes", v @ (Val::List(_) | Val::Tensor(_))) => {
+                Ok(Some(Attr::List(self.sizes_in(v, given.span)?.into_iter().map(Attr::Dim).collect())))
             }
             (_, v) => match attr(v) {
                 Some(attr) => Ok(Some(attr)),

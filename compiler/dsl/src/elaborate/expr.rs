@@ -17,10 +17,11 @@ pub(super) const LARGEST: i64 = 1 << 53;
 const RANGE: i64 = 1_000_000;
 
 /// What the compiler itself provides.
-const BUILTINS: &[&str] = &["shape", "size", "rank", "len", "product", "is_fn", "is_float", "rearrange", "einsum"];
+const BUILTINS: &[&str] =
+    &["shape", "size", "rank", "len", "product", "is_fn", "is_float", "rearrange", "einsum", "random_bits"];
 
 /// Operators of the language that cannot be called yet: the graph lacks them, or what they need is not provided.
-const PLANNED: &[&str] = &["conv_transpose", "random_bits", "quantize", "dequantize", "remat"];
+const PLANNED: &[&str] = &["quantize", "dequantize", "remat"];
 
 impl Elaborator<'_> {
     pub(super) fn expr(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Val> {
@@ -140,7 +141,7 @@ impl Elaborator<'_> {
             return Ok(Val::Elem(elem));
         }
         match name {
-            "training" => return Ok(Val::Bool(false)),
+            "training" => return Ok(Val::Bool(self.training)),
             "float" => return Ok(Val::Elem(self.float())),
             "inf" => return Ok(Val::Float(f64::INFINITY)),
             "pi" => return Ok(Val::Float(std::f64::consts::PI)),

@@ -8,6 +8,7 @@ mod expr;
 mod instance;
 mod kernel;
 mod pattern;
+mod run_time;
 mod scan;
 mod shape;
 mod stmt;
@@ -44,6 +45,37 @@ pub struct Entry {
     pub name: String,
     /// Operands: inputs first, in the order of the signature, then storage in the order of first use.
     pub graph: Graph,
+}
+
+impl Entry {
+    /// Names and types of what the caller hands over.
+    pub fn inputs(&self) -> Vec<(&str, TensorType)> {
+        let inputs = self.graph.operands.iter().filter(|o| o.storage == graph::Storage::Input);
+        inputs.map(|o| (o.name.as_str(), self.graph.ty(o.value).clone())).collect()
+    }
+
+    /// Names and types of the results; sizes known to equal one of the caller's carry its name.
+    pub fn outputs(&self) -> Vec<(&str, TensorType)> {
+        let symbols: Vec<Dim> = self.graph.symbols().iter().map(|s| Dim::var(s)).collect();
+        let named = |dim: &Dim| {
+            let equal = |s: &&Dim| self.graph.facts.eq(s, dim) == graph::Verdict::Proved;
+            let known = dim.as_int().is_some() || dim.as_var().is_some();
+            symbols.iter().filter(|_| !known).find(equal).unwrap_or(dim).clone()
+        };
+        let ty = |v: Value| {
+            let ty = self.graph.ty(v);
+            TensorType::new(ty.elem, ty.dims.iter().map(named).collect())
+        };
+        self.graph.outputs.iter().map(|(name, v)| (name.as_str(), ty(*v))).collect()
+    }
+
+    /// `forward(x: f32[B, 8]) -> (y: f32[B, 4])`
+    pub fn signature(&self) -> String {
+        let text = |ports: Vec<(&str, TensorType)>| {
+            ports.iter().map(|(name, ty)| format!("{name}: {ty}")).collect::<Vec<_>>().join(", ")
+        };
+        format!("{}({}) -> ({})", self.name, text(self.inputs()), text(self.outputs()))
+    }
 }
 
 /// An elaborated model.
@@ -134,6 +166,14 @@ pub(crate) struct Elaborator<'a> {
     declared: HashMap<Value, Declared>,
     /// Where the sizes that the caller chooses are named.
     sizes: HashMap<String, Span>,
+    /// Sizes that have the value of a tensor of this graph.
+    run_time: HashMap<Value, Dim>,
+    /// Names of this entry's inputs.
+    inputs: HashSet<String>,
+    /// Streams of random numbers in use in this graph.
+    streams: HashSet<u32>,
+    /// Whether layers act as in training.
+    training: bool,
     stored: Vec<Stored>,
     /// Positions in `stored`, by full name.
     index: HashMap<String, usize>,
@@ -195,6 +235,10 @@ impl<'a> Elaborator<'a> {
             versions: HashMap::new(),
             declared: HashMap::new(),
             sizes: HashMap::new(),
+            run_time: HashMap::new(),
+            inputs: HashSet::new(),
+            streams: HashSet::new(),
+            training: false,
             stored: vec![],
             index: HashMap::new(),
             stored_types: HashMap::new(),
@@ -425,11 +469,15 @@ impl<'a> Elaborator<'a> {
         self.graph = Graph::new(name);
         self.versions.clear();
         self.declared.clear();
+        self.run_time.clear();
+        self.streams.clear();
+        self.inputs = function.params.iter().map(|p| p.name.text.clone()).collect();
         let scope = self.members(root)?;
         self.frames.push(Frame::new(root.clone()));
         let outputs = self.entry_body(function, &scope);
         self.frames.pop();
         let outputs = outputs?;
+        self.next_random_key(function.name.span)?;
         for (name, value) in outputs {
             self.graph.set_output(name, value);
         }

@@ -81,9 +81,17 @@ impl Elaborator<'_> {
         self.as_dim(&value, e.span)
     }
 
-    pub(super) fn as_dim(&self, value: &Val, span: Span) -> Result<Dim> {
+    pub(super) fn as_dim(&mut self, value: &Val, span: Span) -> Result<Dim> {
         let text = self.sources.snippet(span);
         match value {
+            Val::Tensor(t) => match self.known_integers(*t, None)?.as_deref() {
+                Some([size]) => self.as_dim(&Val::Num(size.clone()), span),
+                _ => {
+                    let message = format!("`{text}` is known when running only; it is no size of a tensor");
+                    let error = Diagnostic::new(Code::SHAPE, span, message);
+                    Err(Box::new(error.help("what has such a size is a slice: x[0..n]")))
+                }
+            },
             Val::Num(d) if d.is_integral() || self.graph.facts.normalize(d).is_integral() => match d.as_int() {
                 Some(n) if !(0..1 << 40).contains(&n) => {
                     self.fail(Code::SHAPE, span, format!("`{text}` is {n}, which is no size of a tensor"))
@@ -254,6 +262,7 @@ impl Elaborator<'_> {
         for dim in declared {
             match dim {
                 DimTy::Hole(_) => axis += 1,
+                DimTy::Expr(e) if self.chosen_by_data(e, &found.dims[axis], place, scope)? => axis += 1,
                 DimTy::Expr(e) => {
                     goals.push(Goal {
                         declared: e,
@@ -271,6 +280,24 @@ impl Elaborator<'_> {
             }
         }
         Ok(())
+    }
+
+    /// `n <= N` in a result: a size that data chooses gets a name, and must be shown to keep its bound.
+    fn chosen_by_data(&mut self, e: &Expr, actual: &Dim, place: &Place, scope: &Rc<Scope>) -> Result<bool> {
+        let ExprKind::Binary { op: BinaryOp::Le, left, right } = &e.kind else { return Ok(false) };
+        let ExprKind::Name(name) = &left.kind else { return Ok(false) };
+        if scope.get(name).is_none() {
+            scope.set(name, Val::Num(actual.clone()));
+        }
+        let (known, most) = (self.dim(left, scope)?, self.dim(right, scope)?);
+        let shown = self.graph.facts.eq(&known, actual) == Verdict::Proved;
+        if !shown || self.graph.facts.le(actual, &most) != Verdict::Proved {
+            let text = self.sources.snippet(e.span);
+            let message = format!("cannot show `{text}` of {}: the size is {actual}", place.what);
+            let error = Diagnostic::new(Code::UNKNOWN_EQUAL, place.span, message);
+            return Err(Box::new(self.where_declared(error, place)));
+        }
+        Ok(true)
     }
 
     fn match_group(
@@ -449,7 +476,7 @@ impl Elaborator<'_> {
                     let value = self.expr(value, scope)?;
                     scope.set(&name.text, value);
                 }
-                ast::Fact::Holds(e) => match self.expr(e, scope)? {
+                ast::Fact::Holds(e) => match self.condition_of(e, scope)? {
                     Val::Bool(true) => {}
                     Val::Bool(false) => return Err(Box::new(self.false_fact(e, scope)?)),
                     Val::Fact(fact) => {
@@ -468,6 +495,13 @@ impl Elaborator<'_> {
             }
         }
         Ok(())
+    }
+
+    fn condition_of(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Val> {
+        match self.fact_of_inputs(e, scope)? {
+            Some(value) => Ok(value),
+            None => self.expr(e, scope),
+        }
     }
 
     fn false_fact(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Diagnostic> {

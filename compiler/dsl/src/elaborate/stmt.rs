@@ -1,5 +1,6 @@
 //! Statements.
 
+use super::run_time::indexed_name;
 use super::shape::{Place, What};
 use super::{Elaborator, Result, Scope, Val};
 use crate::ast::{Bind, Block, Else, Expr, ExprKind, Pattern, Stmt, StmtKind};
@@ -97,33 +98,33 @@ impl Elaborator<'_> {
     }
 
     fn update(&mut self, target: &Expr, value: &Expr, scope: &Rc<Scope>) -> Result<()> {
-        let ExprKind::Name(name) = &target.kind else {
-            return self.fail(Code::NOT_YET, target.span, "updates of a part of a tensor are not compiled yet");
+        let name = match (&target.kind, indexed_name(target)) {
+            (ExprKind::Name(name), _) => name,
+            (_, Some((name, _))) => name,
+            _ => return self.fail(Code::SYNTAX, target.span, "`:=` updates a name, or a part of one: keys[0..n] := k"),
         };
         let Val::Stored(full) = self.name(name, target.span, scope)? else {
-            return self.fail(
-                Code::STATIC_TYPE,
-                target.span,
-                format!("`:=` updates `state` and `cache`; `{name}` is neither"),
-            );
+            return self.not_updatable(name, target.span);
         };
-        let new = self.expr(value, scope)?;
-        let stored = &self.stored[self.index[&*full]];
-        if stored.storage == graph::Storage::Param {
+        if self.stored[self.index[&*full]].storage == graph::Storage::Param {
             let message = format!("`{name}` is a parameter; only `state` and `cache` are updated while running");
             return self.fail(Code::STATIC_TYPE, target.span, message);
         }
-        let old = self.read(&full);
-        let elem = self.graph.ty(old).elem;
-        let new = self.tensor(&new, Some(elem), value.span)?;
-        if self.graph.ty(new) != self.graph.ty(old) {
-            let (old, new) = (self.graph.ty(old).clone(), self.graph.ty(new).clone());
-            return self.fail(Code::SHAPE, value.span, format!("`{name}` is {old}; it cannot become {new}"));
-        }
-        if let Some(version) = self.versions.get_mut(&*full) {
-            version.value = new;
-            version.updated = true;
-        }
+        let new = match indexed_name(target) {
+            Some((name, items)) => self.update_part(name, items, value, target.span, scope)?,
+            None => {
+                let new = self.expr(value, scope)?;
+                let old = self.read(&full);
+                let new = self.tensor(&new, Some(self.ty(old).elem), value.span)?;
+                let (old, new_type) = (self.ty(old), self.ty(new));
+                if old != new_type {
+                    let message = format!("`{name}` is {old}; it cannot become {new_type}");
+                    return self.fail(Code::SHAPE, value.span, message);
+                }
+                new
+            }
+        };
+        self.set_version(&full, new);
         Ok(())
     }
 

@@ -281,7 +281,12 @@ impl Elaborator<'_> {
         Ok(shape)
     }
 
-    fn broadcast_two(&self, (a, a_at): (&[Dim], Span), (b, b_at): (&[Dim], Span), span: Span) -> Result<Vec<Dim>> {
+    pub(super) fn broadcast_two(
+        &self,
+        (a, a_at): (&[Dim], Span),
+        (b, b_at): (&[Dim], Span),
+        span: Span,
+    ) -> Result<Vec<Dim>> {
         let rank = a.len().max(b.len());
         let one = Dim::int(1);
         let at = |dims: &[Dim], axis: usize| (axis + dims.len()).checked_sub(rank).map(|i| dims[i].clone());
@@ -582,25 +587,6 @@ impl Elaborator<'_> {
         self.push(ops::Slice { axis, start, stop, step: 1 }, &[x], span)
     }
 
-    /// Each of these is at most the next.
-    fn within(&self, bounds: [&Dim; 4], message: &str, span: Span) -> Result<()> {
-        for pair in bounds.windows(2) {
-            let error = Diagnostic::new(Code::OUT_OF_RANGE, span, message);
-            match self.graph.facts.le(pair[0], pair[1]) {
-                Verdict::Proved => {}
-                Verdict::Refuted => return Err(Box::new(error)),
-                Verdict::Unknown => {
-                    let error = self.with_sizes(error, pair);
-                    let (low, high) = (pair[0], pair[1]);
-                    return Err(Box::new(
-                        error.help(format!("state it, and it is checked on each call: where {low} <= {high}")),
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn slice(
         &mut self,
         x: Value,
@@ -611,27 +597,7 @@ impl Elaborator<'_> {
         scope: &Rc<Scope>,
     ) -> Result<Value> {
         let size = self.graph.ty(x).dims[axis].clone();
-        let mut end = |e: Option<&Expr>, default: Dim| {
-            let Some(e) = e else { return Ok(default) };
-            match self.expr(e, scope)? {
-                Val::Num(d) if d.as_int().is_some_and(|n| n < 0) => Ok(size.clone() + d),
-                Val::Num(d) => Ok(d),
-                Val::Tensor(_) => self.fail(
-                    Code::NOT_YET,
-                    e.span,
-                    "slices whose ends are known only when running are not compiled yet",
-                ),
-                other => self.fail(
-                    Code::STATIC_TYPE,
-                    e.span,
-                    format!("the end of a slice is an integer, not {}", other.kind()),
-                ),
-            }
-        };
-        let start = end(from, Dim::int(0))?;
-        let stop = end(to, size.clone())?;
-        let message = format!("the slice {start}..{stop} of an axis of {size}");
-        self.within([&Dim::int(0), &start, &stop, &size], &message, span)?;
+        let (start, stop) = self.slice_ends(&size, from, to, span, scope)?;
         if start == Dim::int(0) && stop == size {
             return Ok(x);
         }
