@@ -41,6 +41,11 @@ impl SourceMap {
         FileId(self.files.len() as u32 - 1)
     }
 
+    /// The file of this name.
+    pub fn find(&self, name: &str) -> Option<FileId> {
+        self.files.iter().position(|(n, _)| n == name).map(|at| FileId(at as u32))
+    }
+
     pub fn name(&self, file: FileId) -> &str {
         &self.files[file.0 as usize].0
     }

@@ -1,8 +1,9 @@
 //! Calls: arguments to parameters, functions, layers, and what the compiler provides.
 
+use super::report::{Use, UseOf};
 use super::shape::{Place, What};
 use super::{Elaborator, Result, Scope, Val, list_of, nearest};
-use crate::ast::{Arg, Function, Module, Name, Param, StmtKind};
+use crate::ast::{Arg, Extern, ExternKind, Function, Module, Name, Param, StmtKind};
 use diag::{Code, Diagnostic, Span};
 use graph::ops::{Attr, AttrInfo, OpInfo};
 use graph::{Array, Dim, Elem};
@@ -20,8 +21,8 @@ pub(crate) struct Given {
 /// Defaults of attributes that the graph's text form always states.
 const ATTRIBUTE_DEFAULTS: &[(&str, &str, i64)] = &[("argmax", "axis", -1), ("sort", "axis", -1), ("top_k", "axis", -1)];
 
-/// Calls that a message names, at most.
-const USES: usize = 8;
+/// Calls inside each other, at most.
+const CALLS: usize = 200;
 
 /// Operators with several results, and the names of these.
 const RESULTS: &[(&str, &[&str])] = &[("sort", &["values", "indices"]), ("top_k", &["values", "indices"])];
@@ -39,8 +40,8 @@ impl Elaborator<'_> {
     pub(super) fn call(&mut self, callee: Val, args: Vec<Given>, span: Span) -> Result<Val> {
         match callee {
             Val::Fn(f, outer) => {
-                let note = |_: &Self| format!("in {}, called", f.name.text);
-                self.inside(&f.name.text, note, span, |e| e.run_function(&f, args, &Scope::inside(&outer), span))
+                let of = UseOf::Function(f.name.text.clone());
+                self.inside(&f.name.text, of, span, |e| e.run_function(&f, args, &Scope::inside(&outer), span))
             }
             Val::Lambda(lambda, outer) => {
                 let (params, body) = &*lambda;
@@ -56,14 +57,15 @@ impl Elaborator<'_> {
                     };
                     scope.set(&param.text, given.value);
                 }
-                self.inside("function", |_| "in a function, called".into(), span, |e| e.block(body, &scope))
+                self.inside("function", UseOf::Lambda, span, |e| e.block(body, &scope))
             }
             Val::Layer(module) => self.build(&module, args, span),
             Val::Instance(instance) => self.apply(instance, args, span),
             Val::Kernel(kernel) => {
-                let note = |_: &Self| format!("in {}, called", kernel.name.text);
-                self.inside(&kernel.name.text, note, span, |e| e.kernel(&kernel, args, span))
+                let of = UseOf::Function(kernel.name.text.clone());
+                self.inside(&kernel.name.text, of, span, |e| e.kernel(&kernel, args, span))
             }
+            Val::Extern(e) => self.call_extern(&e, args, span),
             Val::Builtin(name) => self.builtin(name, args, span),
             Val::Primitive(info) => self.primitive(info, args, span),
             other => {
@@ -81,24 +83,40 @@ impl Elaborator<'_> {
     pub(super) fn inside<T>(
         &mut self,
         name: &str,
-        note: impl FnOnce(&Self) -> String,
+        of: UseOf,
         span: Span,
         f: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
+        if self.uses.len() == CALLS {
+            let error = Diagnostic::new(Code::RECURSION, span, format!("calls are nested more than {CALLS} deep"));
+            return Err(Box::new(
+                error.help("a function may not call itself; repeat with `for`, or over a tensor with `scan`"),
+            ));
+        }
         let outer = self.calls.clone();
         self.calls = Some(Arc::new(graph::Call { span, name: name.to_string(), outer: outer.clone() }));
+        self.uses.push(Use { span, of });
         let result = f(self);
         self.calls = outer;
+        let use_ = self.uses.pop();
         result.map_err(|mut e| {
-            if e.primary.span != span {
-                // Of a long chain, the innermost calls and the outermost one.
-                if e.uses.len() == USES {
-                    e.uses.pop();
-                }
-                e.uses.push((span, note(self)));
-            }
+            use_.iter().for_each(|u| self.add_use(&mut e, u));
             e
         })
+    }
+
+    /// What code from elsewhere gives, by its signature.
+    fn call_extern(&mut self, e: &Extern, args: Vec<Given>, span: Span) -> Result<Val> {
+        let scope = self.home(e.name.span);
+        let scope = Scope::inside(&scope);
+        self.bind_params(&e.params, args, &scope, &e.name.text, span)?;
+        self.facts(&e.facts, &scope)?;
+        let name = &e.name.text;
+        let message = match e.kind {
+            ExternKind::Kernel => format!("`{name}` is code from elsewhere, which is not linked yet"),
+            _ => format!("`{name}` is provided by the training runtime; it stands in `train` blocks only"),
+        };
+        self.fail(Code::NOT_YET, span, message)
     }
 
     pub(super) fn run_function(
@@ -233,7 +251,8 @@ impl Elaborator<'_> {
             });
             if let Some(storage) = declared {
                 self.frames.push(super::instance::Frame::new(instance.clone()));
-                let result = self.storage(storage, &Scope::inside(&instance.config));
+                let scope = Scope::inside(&instance.config);
+                let result = self.attempt(|e| e.storage(storage, &scope));
                 self.frames.pop();
                 result.map_err(|e| {
                     Box::new(Diagnostic::new(

@@ -1,14 +1,16 @@
 //! Expressions.
 
 use super::call::Given;
-use super::{Elaborator, Item, Result, Scope, Val, nearest};
+use super::items::{Found, LIBRARY};
+use super::report::reported;
+use super::{Elaborator, Result, Scope, Val, nearest};
 use crate::ast::{BinaryOp, Expr, ExprKind, Ix, Stage, StrPart, UnaryOp};
 use diag::{Code, Diagnostic, Span};
 use graph::{Dim, Elem, Fact, Verdict};
 use std::rc::Rc;
 
 /// Expressions inside each other, calls included, at most.
-const DEPTH: usize = 2000;
+const DEPTH: usize = 20_000;
 
 /// The largest whole number that is written; sums of such numbers fit 64 bits.
 pub(super) const LARGEST: i64 = 1 << 53;
@@ -26,8 +28,7 @@ const PLANNED: &[&str] = &["quantize", "dequantize", "remat"];
 impl Elaborator<'_> {
     pub(super) fn expr(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Val> {
         if self.depth == DEPTH {
-            let message = "calls are nested too deep; a function may not call itself";
-            return self.fail(Code::TOO_DEEP, e.span, message);
+            return self.fail(Code::TOO_DEEP, e.span, "this is nested too deep; give parts of it names of their own");
         }
         self.depth += 1;
         let value = self.expr_kind(e, scope);
@@ -131,11 +132,15 @@ impl Elaborator<'_> {
     }
 
     pub(super) fn name(&mut self, name: &str, span: Span, scope: &Rc<Scope>) -> Result<Val> {
-        if let Some(value) = scope.get(name) {
-            return Ok(value);
+        match scope.get(name) {
+            Some(Val::Error) => return reported(),
+            Some(value) => return Ok(value),
+            None => {}
         }
-        if let Some(item) = self.find_item(name)? {
-            return self.item(name, item, span);
+        match self.find(name, scope.module)? {
+            Some(Found::Item(item, module)) => return self.item(name, item, module, span),
+            Some(Found::Module(module)) => return Ok(Val::Module(module)),
+            None => {}
         }
         if let Ok(elem) = name.parse::<Elem>() {
             return Ok(Val::Elem(elem));
@@ -164,36 +169,14 @@ impl Elaborator<'_> {
 
     fn unknown_name(&self, name: &str, span: Span, scope: &Rc<Scope>) -> Diagnostic {
         let own = scope.names();
-        let known = own.iter().map(String::as_str).chain(self.items.keys().map(String::as_str));
-        let known = known.chain(self.library.keys().copied());
+        let items = [self.names_of(scope.module), self.names_of(LIBRARY)].concat();
+        let known = own.iter().chain(&items).map(String::as_str);
         let known = known.chain(BUILTINS.iter().copied()).chain(graph::ops::ALL.iter().map(|i| i.name));
         let message = match nearest(name, known) {
             Some(near) => format!("unknown name `{name}`; did you mean `{near}`?"),
             None => format!("unknown name `{name}`"),
         };
         Diagnostic::new(Code::UNKNOWN_NAME, span, message)
-    }
-
-    fn item(&mut self, name: &str, item: Item, span: Span) -> Result<Val> {
-        match item {
-            Item::Const(value) => {
-                if let Some(known) = self.consts.get(name) {
-                    return Ok(known.clone());
-                }
-                let value = match self.define(name, span)? {
-                    Some(value) => value,
-                    None => self.expr(&value, &Scope::global())?,
-                };
-                self.consts.insert(name.to_string(), value.clone());
-                Ok(value)
-            }
-            Item::Fn(f) => Ok(Val::Fn(f, Scope::global())),
-            Item::Layer(m) => Ok(Val::Layer(m)),
-            Item::Kernel(k) => Ok(Val::Kernel(k)),
-            Item::Alias(value) => self.expr(&value, &Scope::global()),
-            Item::Type(_) => self.fail(Code::STATIC_TYPE, span, format!("`{name}` is a type, not a value")),
-            Item::Other(what) => self.fail(Code::NOT_YET, span, format!("`{name}` is {what}; it has no value here")),
-        }
     }
 
     /// `x |> f(a)` is `f(x, a)`; for a layer that is built here, the layer's configuration comes first.
@@ -334,6 +317,7 @@ impl Elaborator<'_> {
                 ))
             }
             Val::Instance(instance) => self.stored_field(instance, name, span),
+            Val::Module(module) => self.module_field(*module, name, span),
             other => self.fail(Code::UNKNOWN_NAME, span, format!("{} has no field `{name}`", other.kind())),
         }
     }

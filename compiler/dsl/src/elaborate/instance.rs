@@ -1,6 +1,7 @@
 //! Layers that are built: configuration, path, storage.
 
 use super::call::{Given, counted};
+use super::report::UseOf;
 use super::{Declared, Elaborator, Result, Scope, Stored, Val};
 use crate::ast::{self, Expr, Form, Member, Module, StorageKind};
 use diag::{Code, Diagnostic, Span};
@@ -49,7 +50,7 @@ impl Frame {
 
 impl Elaborator<'_> {
     pub(super) fn build(&mut self, module: &Rc<Module>, args: Vec<Given>, span: Span) -> Result<Val> {
-        let config = Scope::inside(&Scope::global());
+        let config = Scope::inside(&self.home(module.name.span));
         let params = module.config.clone().unwrap_or_default();
         self.bind_params(&params, args, &config, &module.name.text, span)?;
         if let Form::Members { facts, .. } = &module.form {
@@ -171,8 +172,8 @@ impl Elaborator<'_> {
         };
         let scope = Scope::inside(&instance.config);
         let argument = args.first().map_or(span, |a| a.span);
-        let note = |e: &Self| e.use_note(&instance);
-        let result = self.inside(name, note, span, |e| {
+        let of = UseOf::Layer(instance.clone());
+        let result = self.inside(name, of, span, |e| {
             e.frames.push(Frame { argument, ..Frame::new(instance.clone()) });
             let result = e.run_function(function, args, &scope, span);
             e.frames.pop();
@@ -183,7 +184,7 @@ impl Elaborator<'_> {
     }
 
     /// `in Blk(out = 128), used as b`
-    fn use_note(&self, instance: &Instance) -> String {
+    pub(super) fn use_note(&self, instance: &Instance) -> String {
         let numbers =
             instance.module.config.iter().flatten().filter_map(|p| match instance.config.get(&p.name.text)? {
                 Val::Num(d) => Some(format!("{} = {d}", p.name.text)),

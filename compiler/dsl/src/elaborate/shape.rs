@@ -1,5 +1,6 @@
 //! Types against values: dims are bound by matching, and what must hold is judged.
 
+use super::items::{Found, Item};
 use super::{Elaborator, Result, Scope, Val};
 use crate::ast::{self, BinaryOp, DimTy, Expr, ExprKind, Name, Ty, TyKind};
 use diag::{Code, Diagnostic, Span};
@@ -69,7 +70,7 @@ impl Elaborator<'_> {
     pub(super) fn dim(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Dim> {
         if let ExprKind::Name(name) = &e.kind
             && scope.get(name).is_none()
-            && self.find_item(name)?.is_none()
+            && self.find(name, scope.module)?.is_none()
         {
             let mut error = self.name(name, e.span, scope).map(|_| ()).err().unwrap_or_else(|| {
                 Box::new(Diagnostic::new(Code::STATIC_TYPE, e.span, format!("`{name}` is no size")))
@@ -186,8 +187,8 @@ impl Elaborator<'_> {
                         true
                     }
                     ("fn", v) => v.is_callable(),
-                    (name, value) => match self.find_item(name)? {
-                        Some(super::Item::Type(ty)) => {
+                    (name, value) => match self.find_path(name, scope.module)? {
+                        Some(Found::Item(Item::Type(ty), _)) => {
                             return self.match_type(value, &ty, place, scope);
                         }
                         _ if ["int", "list", "tensor", "stream", "metric", "rule", "augmentation"].contains(&name) => {

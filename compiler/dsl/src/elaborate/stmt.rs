@@ -9,16 +9,7 @@ use graph::Fact;
 use std::rc::Rc;
 
 impl Elaborator<'_> {
-    /// Runs a block; its value is that of the last statement, if that is an expression.
-    pub(super) fn block(&mut self, block: &Block, scope: &Rc<Scope>) -> Result<Val> {
-        let mut value = Val::None;
-        for stmt in &block.stmts {
-            value = self.stmt(stmt, scope)?;
-        }
-        Ok(value)
-    }
-
-    fn stmt(&mut self, stmt: &Stmt, scope: &Rc<Scope>) -> Result<Val> {
+    pub(super) fn stmt(&mut self, stmt: &Stmt, scope: &Rc<Scope>) -> Result<Val> {
         match &stmt.kind {
             StmtKind::Storage(s) => self.storage(s, scope)?,
             StmtKind::Bind(b) => self.bind(b, scope)?,
@@ -29,13 +20,15 @@ impl Elaborator<'_> {
                 if let (Some(frame), Pattern::Name(name)) = (self.frames.last_mut(), pattern) {
                     frame.loops.push((name.clone(), items.len()));
                 }
-                for item in items {
+                let mut rounds = items.into_iter();
+                let result = rounds.try_for_each(|item| {
                     self.match_pattern(pattern, item, scope)?;
-                    self.block(body, scope)?;
-                }
+                    self.block(body, scope).map(|_| ())
+                });
                 if let Some(frame) = self.frames.last_mut() {
                     frame.loops.truncate(depth);
                 }
+                result?;
             }
             StmtKind::Update { target, value } => self.update(target, value, scope)?,
         }

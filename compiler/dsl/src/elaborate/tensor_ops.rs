@@ -1,8 +1,9 @@
 //! Operations on tensors: literals and sizes adapt to the tensors they meet, shapes are broadcast, nodes are appended.
 
+use super::items::{Item, ROOT};
 use super::shape::shape_text;
 use super::{Elaborator, Result, Scope, Val};
-use crate::ast::{BinaryOp, Expr, Ix};
+use crate::ast::{BinaryOp, Expr, ItemKind, Ix};
 use diag::{Code, Diagnostic, Span};
 use graph::ops::{self, Op};
 use graph::{Dim, Elem, OpError, TensorType, Value, Verdict};
@@ -494,7 +495,9 @@ impl Elaborator<'_> {
         let size = &self.graph.ty(value).dims[axis];
         let text = self.sources.snippet(*dim);
         error = error.other(*dim, format!("{size} {role} `{name}`"));
-        if let Some((super::Item::Const(value), _)) = self.items.get(text) {
+        if let Some((Item::Const(item), _)) = self.modules[ROOT].items.get(text)
+            && let ItemKind::Const { value, .. } = &item.kind
+        {
             error = error.other(value.span, format!("{size} enters here"));
         }
         error

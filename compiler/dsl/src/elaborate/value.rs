@@ -1,7 +1,7 @@
 //! Static values and the scopes that name them.
 
 use super::instance::Instance;
-use crate::ast::{Block, Function, Kernel, Module, Name};
+use crate::ast::{Block, Extern, Function, Kernel, Module, Name};
 use graph::ops::OpInfo;
 use graph::{Dim, Elem, Fact, Value};
 use std::cell::RefCell;
@@ -29,10 +29,15 @@ pub(crate) enum Val {
     Fn(Rc<Function>, Rc<Scope>),
     Lambda(Rc<(Vec<Name>, Block)>, Rc<Scope>),
     Kernel(Rc<Kernel>),
+    Extern(Rc<Extern>),
+    /// An imported file, by its number.
+    Module(usize),
     Layer(Rc<Module>),
     Instance(Rc<Instance>),
     Builtin(&'static str),
     Primitive(&'static OpInfo),
+    /// What a statement with a mistake would have given.
+    Error,
 }
 
 impl Val {
@@ -60,7 +65,11 @@ impl Val {
             Val::Tuple(_) => "a tuple",
             Val::Elem(_) => "an element type",
             Val::Tensor(_) | Val::Stored(_) => "a tensor",
-            Val::Fn(..) | Val::Lambda(..) | Val::Kernel(_) | Val::Builtin(_) | Val::Primitive(_) => "a function",
+            Val::Fn(..) | Val::Lambda(..) | Val::Kernel(_) | Val::Builtin(_) | Val::Primitive(_) | Val::Extern(_) => {
+                "a function"
+            }
+            Val::Module(_) => "an imported file",
+            Val::Error => "nothing, for a mistake before it",
             Val::Layer(_) => "a layer that is not built",
             Val::Instance(_) => "a layer",
         }
@@ -72,7 +81,7 @@ impl Val {
 
     pub fn is_callable(&self) -> bool {
         use Val::*;
-        matches!(self, Fn(..) | Lambda(..) | Builtin(_) | Primitive(_) | Kernel(_) | Instance(_))
+        matches!(self, Fn(..) | Lambda(..) | Builtin(_) | Primitive(_) | Kernel(_) | Extern(_) | Instance(_))
     }
 
     /// Exact and approximate numbers, known now or when running.
@@ -102,16 +111,18 @@ impl Val {
 pub(crate) struct Scope {
     vars: RefCell<HashMap<String, Val>>,
     parent: Option<Rc<Scope>>,
+    /// Whose items stand above it.
+    pub module: usize,
 }
 
 impl Scope {
-    /// Above it are only items.
-    pub fn global() -> Rc<Scope> {
-        Rc::new(Scope::default())
+    /// Above it are only the items of a module.
+    pub fn root(module: usize) -> Rc<Scope> {
+        Rc::new(Scope { module, ..Scope::default() })
     }
 
     pub fn inside(parent: &Rc<Scope>) -> Rc<Scope> {
-        Rc::new(Scope { vars: RefCell::default(), parent: Some(parent.clone()) })
+        Rc::new(Scope { vars: RefCell::default(), parent: Some(parent.clone()), module: parent.module })
     }
 
     pub fn get(&self, name: &str) -> Option<Val> {
