@@ -75,6 +75,8 @@ codes! {
         "`if` is decided when compiling. Use `where(…)` on tensors, write a second entry, or fix the size with -D."
     340 CARRY "a scan carry changes its type"
         "A carried value has the same shape and element type before and after each step."
+    345 TRAINING "a `train` block that cannot work"
+        "A step reads a batch of a `data` source, its block ends with the loss, one float, and `updates` lists layers\nwhose parameters the loss depends on. `using` names an optimiser: a layer from (parameter, gradient) to parameter."
     350 OUT_OF_RANGE "a read outside a tensor"
         "An index or slice leaves its axis for some value of the indices. In a kernel write `(x[…] or 0)`."
     401 LABEL_ON_FUNCTION "a label on something that owns no weights"

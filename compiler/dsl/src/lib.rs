@@ -6,7 +6,7 @@ mod format;
 pub mod parse;
 pub mod weights;
 
-pub use elaborate::{Defines, Entry, Model, Stored, elaborate, import_path, imports};
+pub use elaborate::{Defines, Entry, Model, Stored, Training, elaborate, elaborate_training, import_path, imports};
 pub use format::format;
 pub use parse::parse;
 

@@ -169,6 +169,9 @@ fn hint(text: &str, at: usize) -> Option<&'static str> {
     let line = text[line_start..].lines().next().unwrap_or_default();
     let before = &text[line_start..at.min(text.len())];
     let has = |s: &str| line.contains(s);
+    if before.trim().is_empty() && text[at.min(text.len())..].starts_with(['[', '-']) {
+        return Some("a line may not start with `[` or `-`: give the value a name first, y = […], then write y");
+    }
     if has("//") && before.trim_end().ends_with("//") {
         return Some("comments start with `#`; `//` divides and floors");
     }

@@ -1,9 +1,10 @@
 //! Calls: arguments to parameters, functions, layers, and what the compiler provides.
 
+use super::instance::Frame;
 use super::report::{Use, UseOf};
 use super::shape::{Place, What};
 use super::{Elaborator, Result, Scope, Val, list_of, nearest};
-use crate::ast::{Arg, Extern, ExternKind, Function, Module, Name, Param, StmtKind};
+use crate::ast::{Arg, Extern, ExternKind, Form, Function, Member, Module, Name, Param, StmtKind};
 use diag::{Code, Diagnostic, Span};
 use graph::ops::{Attr, AttrInfo, OpInfo};
 use graph::{Array, Dim, Elem};
@@ -66,6 +67,15 @@ impl Elaborator<'_> {
                 self.inside(&kernel.name.text, of, span, |e| e.kernel(&kernel, args, span))
             }
             Val::Extern(e) => self.call_extern(&e, args, span),
+            Val::Given(ty, scope) => self.call_given(&ty, &scope, args, span),
+            Val::Method(instance, f, outer) => {
+                let of = UseOf::Function(f.name.text.clone());
+                self.frames.push(Frame::new(instance));
+                let result =
+                    self.inside(&f.name.text, of, span, |e| e.run_function(&f, args, &Scope::inside(&outer), span));
+                self.frames.pop();
+                result
+            }
             Val::Builtin(name) => self.builtin(name, args, span),
             Val::Primitive(info) => self.primitive(info, args, span),
             other => {
@@ -111,6 +121,9 @@ impl Elaborator<'_> {
         let scope = Scope::inside(&scope);
         self.bind_params(&e.params, args, &scope, &e.name.text, span)?;
         self.facts(&e.facts, &scope)?;
+        if self.in_training && e.kind != ExternKind::Kernel {
+            return self.extern_result(e, &scope, span);
+        }
         let name = &e.name.text;
         let message = match e.kind {
             ExternKind::Kernel => format!("`{name}` is code from elsewhere, which is not linked yet"),
@@ -237,9 +250,22 @@ impl Elaborator<'_> {
         name: &str,
         span: Span,
     ) -> Result<Val> {
+        if let Form::Members { members, .. } = &instance.module.form {
+            let function = members.iter().find_map(|m| match m {
+                Member::Fn(f) | Member::Entry(f) if f.name.text == name => Some(f),
+                _ => None,
+            });
+            let scope = self.members(instance)?;
+            if let Some(function) = function {
+                return Ok(Val::Method(instance.clone(), Rc::new(function.clone()), scope));
+            }
+            if let Some(member) = scope.get(name) {
+                return Ok(member);
+            }
+        }
         let full = super::instance::join(&instance.path(), name);
         if !self.index.contains_key(&full)
-            && let crate::ast::Form::Function(f) = &instance.module.form
+            && let Form::Function(f) = &instance.module.form
         {
             let declared = f.body.stmts.iter().find_map(|s| match &s.kind {
                 StmtKind::Storage(s)

@@ -150,8 +150,9 @@ impl Elaborator<'_> {
             "float" => return Ok(Val::Elem(self.float())),
             "inf" => return Ok(Val::Float(f64::INFINITY)),
             "pi" => return Ok(Val::Float(std::f64::consts::PI)),
+            "step" if self.in_training => return Ok(self.step_count(span)),
             "step" => {
-                return self.fail(Code::NOT_YET, span, "`step` counts updates; it has a value in `train` blocks only");
+                return self.fail(Code::TRAINING, span, "`step` counts updates; it has a value in `train` blocks only");
             }
             _ => {}
         }

@@ -15,6 +15,7 @@ mod scan;
 mod shape;
 mod stmt;
 mod tensor_ops;
+mod train;
 mod value;
 
 use crate::ast::{self, Form, Function, Member};
@@ -30,6 +31,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
+pub use train::Training;
 pub(crate) use value::{Scope, Val};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
@@ -105,6 +107,26 @@ pub fn elaborate(
     defines: &Defines,
 ) -> std::result::Result<Model, Vec<Diagnostic>> {
     with_elaborator(sources, file, defines, |e| e.model(model, Span::new(file, 0, 0)))
+}
+
+/// Elaborates every `train` block of a file.
+pub fn elaborate_training(
+    sources: &mut SourceMap,
+    file: FileId,
+    defines: &Defines,
+) -> std::result::Result<Vec<Training>, Vec<Diagnostic>> {
+    let blocks = match crate::parse(sources.text(file), file) {
+        Ok(tree) => tree.items.into_iter().filter_map(|i| match i.kind {
+            ast::ItemKind::Train(train) => Some(train),
+            _ => None,
+        }),
+        Err(errors) => return Err(errors),
+    };
+    let blocks: Vec<ast::Train> = blocks.collect();
+    if blocks.is_empty() {
+        return Ok(vec![]);
+    }
+    with_elaborator(sources, file, defines, |e| blocks.iter().map(|train| e.training(train)).collect())
 }
 
 /// Runs `f` on an elaborator that knows the items of a file. All mistakes come back together, in the order of the text.
@@ -204,6 +226,8 @@ pub(crate) struct Elaborator<'a> {
     streams: HashSet<u32>,
     /// Whether layers act as in training.
     training: bool,
+    /// Whether a `train` block is elaborated.
+    in_training: bool,
     stored: Vec<Stored>,
     /// Positions in `stored`, by full name.
     index: HashMap<String, usize>,
@@ -275,6 +299,7 @@ impl<'a> Elaborator<'a> {
             inputs: HashSet::new(),
             streams: HashSet::new(),
             training: false,
+            in_training: false,
             stored: vec![],
             index: HashMap::new(),
             stored_types: HashMap::new(),
@@ -437,21 +462,30 @@ impl<'a> Elaborator<'a> {
     }
 
     fn entry(&mut self, root: &Rc<Instance>, name: &str, function: &Function) -> Result<Graph> {
+        self.begin(name, function.params.iter().map(|p| p.name.text.clone()));
+        let scope = self.members(root)?;
+        self.frames.push(Frame::new(root.clone()));
+        let outputs = self.entry_body(function, &scope);
+        self.frames.pop();
+        for (name, value) in outputs? {
+            self.graph.set_output(name, value);
+        }
+        self.finish(function.name.span)
+    }
+
+    /// A new graph.
+    fn begin(&mut self, name: &str, inputs: impl Iterator<Item = String>) {
         self.graph = Graph::new(name);
         self.versions.clear();
         self.declared.clear();
         self.run_time.clear();
         self.streams.clear();
-        self.inputs = function.params.iter().map(|p| p.name.text.clone()).collect();
-        let scope = self.members(root)?;
-        self.frames.push(Frame::new(root.clone()));
-        let outputs = self.entry_body(function, &scope);
-        self.frames.pop();
-        let outputs = outputs?;
-        self.next_random_key(function.name.span)?;
-        for (name, value) in outputs {
-            self.graph.set_output(name, value);
-        }
+        self.inputs = inputs.collect();
+    }
+
+    /// The graph, whose outputs are set, with the new versions of what is stored.
+    fn finish(&mut self, span: Span) -> Result<Graph> {
+        self.next_random_key(span)?;
         let mut updates: Vec<(usize, Value)> =
             self.versions.values().filter(|v| v.updated).map(|v| (v.operand, v.value)).collect();
         updates.sort();

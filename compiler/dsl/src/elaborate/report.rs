@@ -112,7 +112,7 @@ fn bound(stmt: &Stmt, set: &mut dyn FnMut(&str)) {
     }
 }
 
-fn bound_by_pattern(pattern: &Pattern, set: &mut dyn FnMut(&str)) {
+pub(super) fn bound_by_pattern(pattern: &Pattern, set: &mut dyn FnMut(&str)) {
     match pattern {
         Pattern::Name(name) => set(&name.text),
         Pattern::Tuple(parts, _) => parts.iter().for_each(|p| bound_by_pattern(p, set)),

@@ -186,7 +186,10 @@ impl Elaborator<'_> {
                         }
                         true
                     }
-                    ("fn", v) => v.is_callable(),
+                    ("fn", v) => self.match_function(v, arguments, scope, place.span)?,
+                    ("stream", v) => self.match_stream(v, arguments.first(), scope, place.span)?,
+                    ("metric", v) => matches!(v, Val::Metric),
+                    ("rule" | "augmentation", Val::Opaque(kind)) => **kind == **path,
                     (name, value) => match self.find_path(name, scope.module)? {
                         Some(Found::Item(Item::Type(ty), _)) => {
                             return self.match_type(value, &ty, place, scope);

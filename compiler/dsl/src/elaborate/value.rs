@@ -1,7 +1,8 @@
 //! Static values and the scopes that name them.
 
 use super::instance::Instance;
-use crate::ast::{Block, Extern, Function, Kernel, Module, Name};
+use super::train::Stream;
+use crate::ast::{Block, Extern, Function, Kernel, Module, Name, Ty};
 use graph::ops::OpInfo;
 use graph::{Dim, Elem, Fact, Value};
 use std::cell::RefCell;
@@ -36,6 +37,15 @@ pub(crate) enum Val {
     Instance(Rc<Instance>),
     Builtin(&'static str),
     Primitive(&'static OpInfo),
+    /// A function that belongs to a built model, such as `net.forward`.
+    Method(Rc<Instance>, Rc<Function>, Rc<Scope>),
+    /// A source of examples, for training.
+    Stream(Rc<Stream>),
+    Metric,
+    /// What only the training runtime knows: an augmentation, a rule.
+    Opaque(Rc<str>),
+    /// A function that the training runtime gives, by its type.
+    Given(Rc<Ty>, Rc<Scope>),
     /// What a statement with a mistake would have given.
     Error,
 }
@@ -68,6 +78,10 @@ impl Val {
             Val::Fn(..) | Val::Lambda(..) | Val::Kernel(_) | Val::Builtin(_) | Val::Primitive(_) | Val::Extern(_) => {
                 "a function"
             }
+            Val::Method(..) | Val::Given(..) => "a function",
+            Val::Stream(_) => "a source of examples",
+            Val::Metric => "a metric",
+            Val::Opaque(_) => "a part of training",
             Val::Module(_) => "an imported file",
             Val::Error => "nothing, for a mistake before it",
             Val::Layer(_) => "a layer that is not built",
@@ -81,7 +95,18 @@ impl Val {
 
     pub fn is_callable(&self) -> bool {
         use Val::*;
-        matches!(self, Fn(..) | Lambda(..) | Builtin(_) | Primitive(_) | Kernel(_) | Extern(_) | Instance(_))
+        matches!(
+            self,
+            Fn(..)
+                | Lambda(..)
+                | Builtin(_)
+                | Primitive(_)
+                | Kernel(_)
+                | Extern(_)
+                | Instance(_)
+                | Method(..)
+                | Given(..)
+        )
     }
 
     /// Exact and approximate numbers, known now or when running.
