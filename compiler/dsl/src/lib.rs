@@ -4,6 +4,7 @@ pub mod ast;
 mod elaborate;
 mod format;
 pub mod parse;
+mod resolve;
 pub mod weights;
 
 pub use elaborate::{Defines, Entry, Model, Stored, Training, elaborate, elaborate_training, import_path, imports};

@@ -19,11 +19,11 @@ pub(super) const LARGEST: i64 = 1 << 53;
 const RANGE: i64 = 1_000_000;
 
 /// What the compiler itself provides.
-const BUILTINS: &[&str] =
+pub(super) const BUILTINS: &[&str] =
     &["shape", "size", "rank", "len", "product", "is_fn", "is_float", "rearrange", "einsum", "random_bits"];
 
 /// Operators of the language that cannot be called yet: the graph lacks them, or what they need is not provided.
-const PLANNED: &[&str] = &["quantize", "dequantize", "remat"];
+pub(super) const PLANNED: &[&str] = &["quantize", "dequantize", "remat"];
 
 impl Elaborator<'_> {
     pub(super) fn expr(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Val> {
@@ -140,6 +140,7 @@ impl Elaborator<'_> {
         match self.find(name, scope.module)? {
             Some(Found::Item(item, module)) => return self.item(name, item, module, span),
             Some(Found::Module(module)) => return Ok(Val::Module(module)),
+            Some(Found::Failed) => return reported(),
             None => {}
         }
         if let Ok(elem) = name.parse::<Elem>() {

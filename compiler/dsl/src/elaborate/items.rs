@@ -4,7 +4,7 @@ use super::{Elaborator, Result, Scope, Val, nearest};
 use crate::ast::{self, ExternKind, Function, ItemKind};
 use crate::parse;
 use diag::{Code, Diagnostic, FileId, SourceMap, Span};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// The number of the standard library among the modules, and that of the file that is elaborated.
@@ -43,6 +43,8 @@ enum Import {
     Whole(usize),
     /// One item of a module.
     Item(usize, String),
+    /// Of an import with a mistake.
+    Failed,
 }
 
 /// What a name of a module stands for.
@@ -50,6 +52,8 @@ pub(super) enum Found {
     /// The item, and the module it belongs to.
     Item(Item, usize),
     Module(usize),
+    /// The import that would say failed.
+    Failed,
 }
 
 /// The files of one elaboration: the one asked for first, then what it imports.
@@ -119,8 +123,21 @@ impl Elaborator<'_> {
             for item in &tree.items {
                 if let Err(e) = self.import(item, *file, number) {
                     self.report(*e);
+                    self.failed_import(item, number);
                 }
             }
+        }
+        for (number, (_, tree)) in (ROOT..).zip(&files.trees) {
+            self.resolve(tree, number);
+        }
+    }
+
+    /// Reports every name of a file that nothing defines.
+    fn resolve(&mut self, tree: &ast::File, module: usize) {
+        let all = [self.names_of(module), self.names_of(LIBRARY), provided()].concat();
+        let set: HashSet<&str> = all.iter().map(String::as_str).collect();
+        for error in crate::resolve::resolve(tree, &|name| set.contains(name), &all) {
+            self.report(error);
         }
     }
 
@@ -154,7 +171,6 @@ impl Elaborator<'_> {
     }
 
     fn take_item(&mut self, name: &ast::Name, item: Item, module: usize) -> Result<()> {
-        capital(name, &item)?;
         match self.modules[module].items.get(&name.text) {
             Some((_, first)) => {
                 let error =
@@ -162,8 +178,9 @@ impl Elaborator<'_> {
                 Err(Box::new(error.other(*first, "first here").help("give one of them another name")))
             }
             None => {
+                let right = capital(name, &item);
                 self.modules[module].items.insert(name.text.clone(), (item, name.span));
-                Ok(())
+                right
             }
         }
     }
@@ -184,12 +201,19 @@ impl Elaborator<'_> {
             }
             self.bind_import(name, Import::Item(target, name.text.clone()), number)?;
         }
-        if !names.is_empty() {
-            return Ok(());
+        match names.is_empty() {
+            true => self.bind_import(&whole_name(path, alias.as_ref(), item.span), Import::Whole(target), number),
+            false => Ok(()),
         }
-        let stem = path.rsplit(['/', '.']).find(|s| *s != "nn").unwrap_or(path);
-        let whole = alias.clone().unwrap_or(ast::Name { text: stem.to_string(), span: item.span });
-        self.bind_import(&whole, Import::Whole(target), number)
+    }
+
+    /// What a failed import would have named is known to be wrong already.
+    fn failed_import(&mut self, item: &ast::Item, number: usize) {
+        let ItemKind::Import { path, names, alias, .. } = &item.kind else { return };
+        let whole = whole_name(path, alias.as_ref(), item.span);
+        for name in names.iter().chain(names.is_empty().then_some(&whole)) {
+            self.modules[number].imports.entry(name.text.clone()).or_insert(Import::Failed);
+        }
     }
 
     fn imported_file(&self, path: &str, file: FileId, span: Span) -> Result<usize> {
@@ -246,6 +270,7 @@ impl Elaborator<'_> {
         }
         match self.modules[module].imports.get(name) {
             Some(Import::Whole(target)) => return Ok(Some(Found::Module(*target))),
+            Some(Import::Failed) => return Ok(Some(Found::Failed)),
             Some(Import::Item(target, name)) => {
                 let (target, name) = (*target, name.clone());
                 return Ok(own(self, target, &name));
@@ -332,6 +357,19 @@ impl Elaborator<'_> {
         self.consts.insert(key, Some(value.clone()));
         Ok(value)
     }
+}
+
+/// Names that the compiler itself gives a meaning.
+fn provided() -> Vec<String> {
+    let words = ["training", "float", "inf", "pi", "step"].into_iter().chain(super::expr::BUILTINS.iter().copied());
+    let words = words.chain(graph::ops::ALL.iter().map(|i| i.name)).chain(super::expr::PLANNED.iter().copied());
+    words.chain(graph::Elem::ALL.iter().map(|e| e.name())).map(String::from).collect()
+}
+
+/// The name of an imported file: as stated, else that of the file.
+fn whole_name(path: &str, alias: Option<&ast::Name>, span: Span) -> ast::Name {
+    let stem = path.rsplit(['/', '.']).find(|s| *s != "nn").unwrap_or(path);
+    alias.cloned().unwrap_or(ast::Name { text: stem.to_string(), span })
 }
 
 fn imported_library(path: &str, span: Span) -> Result<usize> {

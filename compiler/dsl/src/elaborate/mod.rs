@@ -147,7 +147,7 @@ fn with_elaborator<T: Send>(
     let sources = &*sources;
     let elaborate = || {
         let mut elaborator = Elaborator::new(&files, library, sources, defines);
-        let result = if elaborator.errors.is_empty() { f(&mut elaborator) } else { report::reported() };
+        let result = f(&mut elaborator);
         match result {
             Ok(value) if elaborator.errors.is_empty() => Ok(value),
             Ok(_) => Err(elaborator.mistakes()),
@@ -382,6 +382,7 @@ impl<'a> Elaborator<'a> {
                 self.fail(Code::UNKNOWN_NAME, start, message)
             }
             (None, Some(name)) => Ok(name.clone()),
+            (None, None) if !self.errors.is_empty() => report::reported(),
             (None, None) => self.fail(Code::UNKNOWN_NAME, start, "this file has no model"),
         }
     }

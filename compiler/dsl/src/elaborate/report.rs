@@ -42,7 +42,11 @@ impl Elaborator<'_> {
             self.add_use(&mut error, &self.uses[i]);
         }
         self.stopped |= matches!(error.code, Code::TOO_DEEP | Code::RECURSION);
-        let told = |e: &Diagnostic| e.code == error.code && e.primary.span == error.primary.span;
+        // The same place again, or another use of a name that is unknown.
+        let told = |e: &Diagnostic| {
+            let same_name = error.code == Code::UNKNOWN_NAME && e.message == error.message;
+            e.code == error.code && (e.primary.span == error.primary.span || same_name)
+        };
         if !self.errors.iter().any(told) {
             self.errors.push(error);
         }
