@@ -3,7 +3,7 @@
 mod codes;
 mod render;
 
-pub use codes::{Code, explain};
+pub use codes::{Code, PAGES, Page, explain};
 use std::fmt;
 
 /// A file of a [`SourceMap`].

@@ -7,7 +7,7 @@ pub mod parse;
 mod resolve;
 pub mod weights;
 
-pub use elaborate::{Defines, Entry, Model, Stored, Training, elaborate, elaborate_training, import_path, imports};
+pub use elaborate::{Defines, Entry, Model, Stored, Training, elaborate, elaborate_all, import_path, imports};
 pub use format::format;
 pub use parse::parse;
 

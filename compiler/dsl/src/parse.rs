@@ -148,6 +148,7 @@ fn syntax_error(error: &pest::error::Error<Rule>, text: &str, file: FileId, offs
         ErrorVariant::ParsingError { positives, .. } => positives.iter().map(readable).collect(),
         ErrorVariant::CustomError { .. } => vec![],
     };
+    expected.retain(|e| *e != OTHER);
     expected.sort();
     expected.dedup();
     let message = match &expected[..] {
@@ -163,35 +164,59 @@ fn syntax_error(error: &pest::error::Error<Rule>, text: &str, file: FileId, offs
     }
 }
 
-/// Slips that people coming from Python make.
+/// Slips that people coming from other languages make: what stands at the place, on its line, or just before it.
+const HINTS: &[(&str, Place, &str)] = &[
+    ("//", Place::Before, "comments start with `#`; `//` divides and floors"),
+    ("def ", Place::Line, "functions start with `fn`: fn f(x: [B, D]) -> [B, D] = x"),
+    ("class ", Place::Line, "layers are written layer Block(out: int)(x: [B, D]) -> [B, out] { … }"),
+    ("lambda ", Place::Line, "a function value is written x => …"),
+    ("return ", Place::Line, "there is no `return`: the last line of a block is its value"),
+    ("elif ", Place::Line, "write `else if`"),
+    ("if ", Place::At, "a choice is written if c { a } else { b }"),
+    (" in range(", Place::Line, "ranges are written 0..n"),
+    ("'", Place::At, "strings stand in double quotes"),
+    ("&&", Place::At, "write `and`"),
+    ("||", Place::At, "write `or`"),
+    ("!", Place::At, "write `not`"),
+    ("&", Place::At, "on booleans write `and`, on integers bit_and(a, b)"),
+    ("^", Place::At, "powers are written `**`"),
+    ("++", Place::Line, "write i += 1"),
+];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    At,
+    Before,
+    Line,
+}
+
 fn hint(text: &str, at: usize) -> Option<&'static str> {
-    let line_start = text[..at.min(text.len())].rfind('\n').map_or(0, |i| i + 1);
+    let at = at.min(text.len());
+    let line_start = text[..at].rfind('\n').map_or(0, |i| i + 1);
     let line = text[line_start..].lines().next().unwrap_or_default();
-    let before = &text[line_start..at.min(text.len())];
-    let has = |s: &str| line.contains(s);
-    if before.trim().is_empty() && text[at.min(text.len())..].starts_with(['[', '-']) {
+    let (before, rest) = (&text[line_start..at], &text[at..]);
+    if before.trim().is_empty() && rest.starts_with(['[', '-']) {
         return Some("a line may not start with `[` or `-`: give the value a name first, y = […], then write y");
     }
-    if has("//") && before.trim_end().ends_with("//") {
-        return Some("comments start with `#`; `//` divides and floors");
-    }
-    if has("def ") {
-        return Some("functions start with `fn`: fn f(x: [B, D]) -> [B, D] = x");
-    }
-    if has("lambda ") {
-        return Some("a function value is written x => …");
-    }
-    if before.contains('[') && text[at.min(text.len())..].starts_with(':') {
+    if before.contains('[') && rest.starts_with(':') {
         return Some("slices are written a..b, not a:b");
     }
-    if has("##") && !line.trim_start().starts_with("##") {
+    if rest.starts_with(':') && ["if ", "for ", "else"].iter().any(|w| line.trim_start().starts_with(w)) {
+        return Some("blocks stand in braces: if c { … }");
+    }
+    if line.contains("##") && !line.trim_start().starts_with("##") {
         return Some("`##` documents what follows on the next line; after code write `#`");
     }
-    if has(" in range(") {
-        return Some("ranges are written 0..n");
-    }
-    None
+    let found = HINTS.iter().find(|(slip, place, _)| match place {
+        Place::At => rest.starts_with(slip),
+        Place::Before => before.trim_end().ends_with(slip),
+        Place::Line => line.trim_start().starts_with(slip.trim_start()) || line.contains(&format!(" {slip}")),
+    });
+    found.map(|(_, _, help)| *help)
 }
+
+/// What is not worth a word in a message.
+const OTHER: &str = "";
 
 fn readable(rule: &Rule) -> &'static str {
     match rule {
@@ -210,7 +235,7 @@ fn readable(rule: &Rule) -> &'static str {
         Rule::assign_op => "`=`",
         Rule::call | Rule::index | Rule::field => "an operator",
         Rule::neg | Rule::not_ => "an expression",
-        _ => "something else",
+        _ => OTHER,
     }
 }
 

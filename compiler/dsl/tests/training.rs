@@ -6,7 +6,8 @@ use dsl::Training;
 fn training(name: &str, text: &str) -> Result<Vec<Training>, String> {
     let mut sources = SourceMap::default();
     let id = sources.add(name, text);
-    dsl::elaborate_training(&mut sources, id, &[])
+    dsl::elaborate_all(&mut sources, id, None, &[])
+        .map(|(_, training)| training)
         .map_err(|errors| errors.iter().map(|e| e.render(&sources, false)).collect::<Vec<_>>().join("\n\n"))
 }
 

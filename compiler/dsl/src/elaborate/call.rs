@@ -241,6 +241,18 @@ impl Elaborator<'_> {
         let config: Vec<String> = config.collect();
         Diagnostic::new(Code::LAYER_NOT_BUILT, span, format!("`{name}` is a layer; say how it is built"))
             .label(format!("expected {name}({})", config.join(", ")))
+            .help(format!("build it where it is used: x |> {name}({})", self.required(module)))
+    }
+
+    /// The configuration that a layer cannot do without, by example.
+    fn required(&self, module: &Module) -> String {
+        let params = module.config.iter().flatten().filter(|p| p.default.is_none());
+        let example = |p: &Param| match p.ty.as_ref().map(|t| self.sources.snippet(t.span)) {
+            Some("int") => "8".to_string(),
+            Some("float") => "0.5".to_string(),
+            _ => format!("{} = …", p.name.text),
+        };
+        params.map(example).collect::<Vec<_>>().join(", ")
     }
 
     /// `wte.weight`: a stored tensor read from outside its layer.

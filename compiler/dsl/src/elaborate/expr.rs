@@ -175,6 +175,11 @@ impl Elaborator<'_> {
         let known = own.iter().chain(&items).map(String::as_str);
         let known = known.chain(BUILTINS.iter().copied()).chain(graph::ops::ALL.iter().map(|i| i.name));
         let message = match nearest(name, known) {
+            // What the file as a whole knows has no value on this path.
+            _ if !self.errors.iter().any(|e| e.code == Code::UNKNOWN_NAME) && !is_dim(name) => {
+                let error = Diagnostic::new(Code::UNKNOWN_NAME, span, format!("`{name}` has no value here"));
+                return error.help("it is set in a branch or loop that does not run; set it before");
+            }
             Some(near) => format!("unknown name `{name}`; did you mean `{near}`?"),
             None => format!("unknown name `{name}`"),
         };
@@ -270,7 +275,11 @@ impl Elaborator<'_> {
                 };
                 Ok(indices.into_iter().map(|(i, s)| (format!("{name}.{i}"), s)).collect())
             }
-            _ => self.fail(Code::SYNTAX, label.span, "a label is made of words, strings, fields and indices"),
+            _ => {
+                let message = "a label is made of words, strings, fields and indices";
+                let error = Diagnostic::new(Code::SYNTAX, label.span, message);
+                Err(Box::new(error.help("for example block.fc1, h[i], \"block.{i}\".fc1")))
+            }
         }
     }
 
@@ -302,21 +311,25 @@ impl Elaborator<'_> {
             Val::Tensor(t) if name == "T" => {
                 let rank = self.graph.ty(*t).rank();
                 if rank < 2 {
-                    return self.fail(
-                        Code::SHAPE,
-                        span,
-                        format!("`.T` swaps the last two axes; this tensor has rank {rank}"),
-                    );
+                    let message = format!("`.T` swaps the last two axes; this tensor has rank {rank}");
+                    let error = Diagnostic::new(Code::SHAPE, span, message);
+                    return Err(Box::new(error.help("x[none, :] makes a row of it, x[:, none] a column")));
                 }
                 let mut order: Vec<usize> = (0..rank).collect();
                 order.swap(rank - 1, rank - 2);
                 self.push(graph::ops::Transpose { order }, &[*t], span).map(Val::Tensor)
             }
-            Val::Tensor(_) if ["shape", "size", "ndim", "dtype"].contains(&name) => {
-                let message = format!("a tensor has no field `{name}`");
-                Err(Box::new(
-                    Diagnostic::new(Code::UNKNOWN_NAME, span, message).help("write shape(x), size(x, 0) or rank(x)"),
-                ))
+            Val::Tensor(_) => {
+                let help = match name {
+                    "shape" | "size" | "ndim" | "dtype" => "write shape(x), size(x, 0) or rank(x)".to_string(),
+                    "float" | "int" | "to" | "long" | "half" => "write cast(x, float), cast(x, i32) …".to_string(),
+                    "view" => "write reshape(x, [B, 4])".to_string(),
+                    other => {
+                        format!("only `.T` stands after a tensor; functions are called: {other}(x), or x |> {other}")
+                    }
+                };
+                let error = Diagnostic::new(Code::UNKNOWN_NAME, span, format!("a tensor has no field `{name}`"));
+                Err(Box::new(error.help(help)))
             }
             Val::Instance(instance) => self.stored_field(instance, name, span),
             Val::Module(module) => self.module_field(*module, name, span),
@@ -506,6 +519,10 @@ impl Elaborator<'_> {
             Ix::Group(_) | Ix::Each { .. } => self.fail(Code::SYNTAX, span, "this stands in kernels and labels only"),
         }
     }
+}
+
+fn is_dim(name: &str) -> bool {
+    name.starts_with(char::is_uppercase)
 }
 
 /// `of % divisor == 0` as a fact.

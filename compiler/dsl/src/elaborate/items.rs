@@ -155,11 +155,13 @@ impl Elaborator<'_> {
                 ItemKind::Train(t) => (&t.name, Item::Train),
                 ItemKind::Weights(w) => (&w.name, Item::Weights),
             };
-            if let ItemKind::Weights(w) = &item.kind {
-                if module == ROOT {
-                    self.weights.push(w.clone());
+            match &item.kind {
+                ItemKind::Train(t) if module == ROOT => self.training_blocks.push(t.clone()),
+                ItemKind::Weights(w) => {
+                    self.weights.extend((module == ROOT).then(|| w.clone()));
+                    continue;
                 }
-                continue;
+                _ => {}
             }
             if module == ROOT && matches!(item.kind, ItemKind::Model(_) | ItemKind::ModelAlias { .. }) {
                 self.models.push(name.text.clone());
@@ -354,7 +356,10 @@ impl Elaborator<'_> {
             let place = super::shape::Place { what: super::shape::What::Name(name), ty, span: written.span };
             self.match_type(&value, ty, &place, &home)?;
         }
-        self.consts.insert(key, Some(value.clone()));
+        // A tensor belongs to one graph: each use has its own.
+        if !value.is_running() {
+            self.consts.insert(key, Some(value.clone()));
+        }
         Ok(value)
     }
 }

@@ -109,24 +109,26 @@ pub fn elaborate(
     with_elaborator(sources, file, defines, |e| e.model(model, Span::new(file, 0, 0)))
 }
 
-/// Elaborates every `train` block of a file.
-pub fn elaborate_training(
+/// As [`elaborate`], with every `train` block of the file.
+pub fn elaborate_all(
     sources: &mut SourceMap,
     file: FileId,
+    model: Option<&str>,
     defines: &Defines,
-) -> std::result::Result<Vec<Training>, Vec<Diagnostic>> {
-    let blocks = match crate::parse(sources.text(file), file) {
-        Ok(tree) => tree.items.into_iter().filter_map(|i| match i.kind {
-            ast::ItemKind::Train(train) => Some(train),
-            _ => None,
-        }),
-        Err(errors) => return Err(errors),
-    };
-    let blocks: Vec<ast::Train> = blocks.collect();
-    if blocks.is_empty() {
-        return Ok(vec![]);
-    }
-    with_elaborator(sources, file, defines, |e| blocks.iter().map(|train| e.training(train)).collect())
+) -> std::result::Result<(Model, Vec<Training>), Vec<Diagnostic>> {
+    with_elaborator(sources, file, defines, |e| {
+        let model = e.model(model, Span::new(file, 0, 0));
+        let model = e.told(model);
+        e.forget_stored();
+        let blocks = std::mem::take(&mut e.training_blocks);
+        let mut training = vec![];
+        for block in &blocks {
+            let result = e.training(block);
+            training.extend(e.told(result));
+            e.forget_stored();
+        }
+        model.map_or_else(report::reported, |model| Ok((model, training)))
+    })
 }
 
 /// Runs `f` on an elaborator that knows the items of a file. All mistakes come back together, in the order of the text.
@@ -203,6 +205,7 @@ pub(crate) struct Elaborator<'a> {
     library: HashMap<&'static str, LibraryItem>,
     models: Vec<String>,
     weights: Vec<ast::Weights>,
+    training_blocks: Vec<ast::Train>,
     sources: &'a SourceMap,
     defines: HashMap<String, ast::Expr>,
     /// Defines that something asked for.
@@ -232,6 +235,8 @@ pub(crate) struct Elaborator<'a> {
     /// Positions in `stored`, by full name.
     index: HashMap<String, usize>,
     stored_types: HashMap<String, Declared>,
+    /// Declarations whose first values were checked, with the types they had.
+    initialised: HashSet<(Span, String)>,
     frames: Vec<Frame>,
     calls: Option<Arc<Call>>,
     /// The same calls, for messages.
@@ -286,6 +291,7 @@ impl<'a> Elaborator<'a> {
             library,
             models: vec![],
             weights: vec![],
+            training_blocks: vec![],
             sources,
             defines,
             used: RefCell::default(),
@@ -303,6 +309,7 @@ impl<'a> Elaborator<'a> {
             stored: vec![],
             index: HashMap::new(),
             stored_types: HashMap::new(),
+            initialised: HashSet::new(),
             frames: vec![],
             calls: None,
             uses: vec![],
@@ -482,6 +489,13 @@ impl<'a> Elaborator<'a> {
         self.run_time.clear();
         self.streams.clear();
         self.inputs = inputs.collect();
+    }
+
+    /// Another model starts.
+    fn forget_stored(&mut self) {
+        self.stored.clear();
+        self.index.clear();
+        self.stored_types.clear();
     }
 
     /// The graph, whose outputs are set, with the new versions of what is stored.

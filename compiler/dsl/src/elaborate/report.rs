@@ -42,15 +42,20 @@ impl Elaborator<'_> {
             self.add_use(&mut error, &self.uses[i]);
         }
         self.stopped |= matches!(error.code, Code::TOO_DEEP | Code::RECURSION);
-        // The same place again, or another use of a name that is unknown.
+        // The same place again, or another use of what is unknown or has a wrong size.
+        let one_cause = matches!(error.code, Code::UNKNOWN_NAME | Code::SHAPE);
         let told = |e: &Diagnostic| {
-            let same_name = error.code == Code::UNKNOWN_NAME && e.message == error.message;
-            e.code == error.code && (e.primary.span == error.primary.span || same_name)
+            e.code == error.code && (e.primary.span == error.primary.span || one_cause && e.message == error.message)
         };
         if !self.errors.iter().any(told) {
             self.errors.push(error);
         }
         self.stopped |= self.errors.len() >= MISTAKES;
+    }
+
+    /// Reports the mistake of one part, so that others have their say.
+    pub(super) fn told<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|e| self.report(*e)).ok()
     }
 
     /// Says that a mistake was found inside this call.

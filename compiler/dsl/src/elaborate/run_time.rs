@@ -183,7 +183,9 @@ impl Elaborator<'_> {
     }
 
     pub(super) fn not_updatable<T>(&self, name: &str, span: Span) -> Result<T> {
-        self.fail(Code::STATIC_TYPE, span, format!("`:=` updates `state` and `cache`; `{name}` is neither"))
+        let message = format!("`:=` updates `state` and `cache`; `{name}` is neither");
+        let error = Diagnostic::new(Code::STATIC_TYPE, span, message);
+        Err(Box::new(error.help("other names take a new value with `=`")))
     }
 
     /// A value stretched to a type, if it goes to it.

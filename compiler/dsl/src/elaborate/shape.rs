@@ -211,7 +211,13 @@ impl Elaborator<'_> {
             Val::Num(d) => d.to_string(),
             other => other.kind().to_string(),
         };
-        self.fail(Code::STATIC_TYPE, place.span, format!("{} must be {ty}, got {got}", place.what))
+        let message = format!("{} must be {ty}, got {got}", place.what);
+        let error = Diagnostic::new(Code::STATIC_TYPE, place.span, message);
+        Err(Box::new(match (place.what, value) {
+            (What::Result(_), Val::None) => error.help("the last line of a block is its value: end with a line `y`"),
+            (_, Val::None) => error.help("where none is allowed the type ends with `?`: mask: bool[B, T]? = none"),
+            _ => error,
+        }))
     }
 
     fn match_elem(&mut self, elem: Option<&Name>, value: graph::Value, place: &Place, scope: &Rc<Scope>) -> Result<()> {
@@ -402,9 +408,13 @@ impl Elaborator<'_> {
         let error = match self.graph.facts.eq(declared, actual) {
             Verdict::Proved => return Ok(()),
             Verdict::Refuted => {
-                let message =
-                    format!("{} must be {ty}, got {}: {is}{declared}, not {actual}", place.what, self.type_text(found));
-                Diagnostic::new(Code::SHAPE, place.span, message)
+                let got = self.type_text(found);
+                let message = format!("{} must be {ty}, got {got}: {is}{declared}, not {actual}", place.what);
+                let error = Diagnostic::new(Code::SHAPE, place.span, message);
+                match place.what {
+                    What::Result(_) => error.help(format!("if {got} is meant, state it: -> {got}")),
+                    _ => error,
+                }
             }
             Verdict::Unknown => {
                 let message = format!("cannot show that {declared} = {actual}, needed by {}: {ty}", place.what);
@@ -569,7 +579,7 @@ fn solve_for_unknown(dim: &Dim, actual: &Dim) -> Option<Dim> {
     Some(rest.times(factor?.recip()))
 }
 
-fn divisors(n: i64) -> String {
+pub(super) fn divisors(n: i64) -> String {
     let small: Vec<String> = (1..=n.min(32)).filter(|d| n % d == 0).map(|d| d.to_string()).collect();
     let more = if n > 32 { " …" } else { "" };
     format!("{}{more}", small.join(", "))

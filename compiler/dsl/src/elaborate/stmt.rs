@@ -79,11 +79,9 @@ impl Elaborator<'_> {
                     }
                 };
                 if items.len() != parts.len() {
-                    return self.fail(
-                        Code::STATIC_TYPE,
-                        *span,
-                        format!("expected {} values, got {}", parts.len(), items.len()),
-                    );
+                    let message = format!("{} names for {} values", parts.len(), items.len());
+                    let error = Diagnostic::new(Code::STATIC_TYPE, *span, message);
+                    return Err(Box::new(error.help("a value that is not needed is called `_`: (a, _) = …")));
                 }
                 parts.iter().zip(items).try_for_each(|(p, v)| self.match_pattern(p, v, scope))
             }
@@ -126,7 +124,13 @@ impl Elaborator<'_> {
         match self.expr(over, scope)? {
             Val::List(items) => Ok(items.to_vec()),
             other => {
-                self.fail(Code::STATIC_TYPE, over.span, format!("expected a list or a range, got {}", other.kind()))
+                let message = format!("expected a list or a range, got {}", other.kind());
+                let error = Diagnostic::new(Code::STATIC_TYPE, over.span, message);
+                Err(Box::new(match other {
+                    Val::Tensor(_) => error.help("a tensor is read step by step with scan (h = h0) for x in xs { … }"),
+                    Val::Num(_) => error.help("to repeat n times write for i in 0..n"),
+                    _ => error,
+                }))
             }
         }
     }

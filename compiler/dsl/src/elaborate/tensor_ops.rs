@@ -320,7 +320,10 @@ impl Elaborator<'_> {
         let (a_text, b_text) = (shape_text(a), shape_text(b));
         if !differ.is_empty() {
             let message = format!("cannot {} {a_text} and {b_text}: {}", self.verb(a_at, b_at), differ.join(", "));
-            let error = Diagnostic::new(Code::BROADCAST, span, message);
+            let mut error = Diagnostic::new(Code::BROADCAST, span, message);
+            if a_at != b_at && a_at.file == span.file && b_at.file == span.file && a_at != span && b_at != span {
+                error = error.other(a_at, a_text).other(b_at, b_text);
+            }
             return Err(Box::new(match a.len() == 4 && b.len() == 4 {
                 true => error.help("if this is a residual, project the shortcut where shapes change: x |> shortcut: Conv2d(out, 1, stride = stride)"),
                 false => error.help("shapes align from the right; sizes are equal, or literally 1: x[:, none] adds such an axis"),

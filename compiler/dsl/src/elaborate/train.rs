@@ -131,6 +131,11 @@ impl Elaborator<'_> {
         self.bind(b, scope)?;
         let ast::Pattern::Name(name) = &b.pattern else { return Ok(()) };
         let value = scope.get(&name.text);
+        if value.as_ref().is_some_and(Val::is_running) {
+            scope.set(&name.text, Val::Error);
+            let error = Diagnostic::new(Code::TRAINING, b.value.span, "a `train` block holds no tensors of its own");
+            return Err(Box::new(error.help("compute it inside the step, or write a function for it")));
+        }
         if SETTINGS.contains(&name.text.as_str()) {
             return match value.as_ref().and_then(Val::as_int) {
                 Some(n) if n > 0 => Ok(()),
@@ -230,8 +235,8 @@ impl Elaborator<'_> {
         let options = self.options(step, scope);
         let updated = self.updated(&step.updates, scope);
         let optimiser = self.optimiser(step, scope);
-        let (loss, options, updated, optimiser) =
-            (self.told(loss)?, self.told(options)?, self.told(updated)?, self.told(optimiser)?);
+        let (loss, options) = (self.told(loss), self.told(options));
+        let (updated, optimiser) = (self.told(updated), self.told(optimiser));
         let (Some(loss), Some(options), Some(updated), Some(optimiser)) = (loss, options, updated, optimiser) else {
             return super::report::reported();
         };
@@ -241,17 +246,6 @@ impl Elaborator<'_> {
         self.update_all(loss, &options, &updated, &optimiser, step)?;
         self.graph.set_output("loss", loss);
         self.finish(span)
-    }
-
-    /// A part of a step: its mistake does not hide those of the others.
-    fn told<T>(&mut self, result: Result<T>) -> Result<Option<T>> {
-        match result {
-            Ok(value) => Ok(Some(value)),
-            Err(e) => {
-                self.report(*e);
-                Ok(None)
-            }
-        }
     }
 
     fn loss(&mut self, body: &Block, scope: &Rc<Scope>) -> Result<Value> {
@@ -521,6 +515,9 @@ impl Elaborator<'_> {
     pub(super) fn match_function(&mut self, value: &Val, types: &[Ty], scope: &Rc<Scope>, span: Span) -> Result<bool> {
         if !value.is_callable() {
             return Ok(false);
+        }
+        if value.is_running() {
+            return self.fail(Code::TRAINING, span, "a function of examples uses no tensors but its own");
         }
         let [from, to] = types else { return Ok(true) };
         let name = |ty: &Ty| match &ty.kind {

@@ -89,6 +89,17 @@ impl Val {
         }
     }
 
+    /// Whether this belongs to one graph, or may hold what does.
+    pub fn is_running(&self) -> bool {
+        match self {
+            Val::Tensor(_) | Val::Scalar(_) | Val::Stored(_) => true,
+            Val::List(items) => items.iter().any(Val::is_running),
+            Val::Tuple(fields) => fields.iter().any(|(_, v)| v.is_running()),
+            Val::Lambda(_, scope) => scope.holds_running(),
+            _ => false,
+        }
+    }
+
     pub fn is_tensor(&self) -> bool {
         matches!(self, Val::Tensor(_))
     }
@@ -156,6 +167,11 @@ impl Scope {
 
     pub fn set(&self, name: &str, value: Val) {
         self.vars.borrow_mut().insert(name.to_string(), value);
+    }
+
+    fn holds_running(&self) -> bool {
+        self.vars.borrow().values().any(|v| !matches!(v, Val::Lambda(..)) && v.is_running())
+            || self.parent.as_ref().is_some_and(|p| p.holds_running())
     }
 
     pub fn names(&self) -> Vec<String> {
