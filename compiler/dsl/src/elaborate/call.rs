@@ -366,6 +366,8 @@ impl Elaborator<'_> {
                 product
             }
             "is_fn" => Val::Bool(first.value.is_callable()),
+            "is_list" => Val::Bool(matches!(first.value, Val::List(_))),
+            "is_tuple" => Val::Bool(matches!(first.value, Val::Tuple(_))),
             _ => match first.value {
                 Val::Elem(e) => Val::Bool(e.is_float()),
                 other => {

@@ -19,8 +19,20 @@ pub(super) const LARGEST: i64 = 1 << 53;
 const RANGE: i64 = 1_000_000;
 
 /// What the compiler itself provides.
-pub(super) const BUILTINS: &[&str] =
-    &["shape", "size", "rank", "len", "product", "is_fn", "is_float", "rearrange", "einsum", "random_bits"];
+pub(super) const BUILTINS: &[&str] = &[
+    "shape",
+    "size",
+    "rank",
+    "len",
+    "product",
+    "is_fn",
+    "is_list",
+    "is_tuple",
+    "is_float",
+    "rearrange",
+    "einsum",
+    "random_bits",
+];
 
 /// Operators of the language that cannot be called yet: the graph lacks them, or what they need is not provided.
 pub(super) const PLANNED: &[&str] = &["quantize", "dequantize", "remat"];
