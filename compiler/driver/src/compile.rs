@@ -158,6 +158,16 @@ impl Compiler {
         result.map_err(|diagnostics| Error::Model { diagnostics, sources: Box::new(self.sources.clone()) })
     }
 
+    /// As [`Compiler::elaborate`], and the `train` blocks of the file too.
+    pub fn check(&mut self) -> Result<(dsl::Model, Vec<dsl::Training>), Error> {
+        let file = match &self.source {
+            Source::File(file) => *file,
+            Source::Graph(graph) => return Ok((model_of(graph.clone()), vec![])),
+        };
+        let result = dsl::elaborate_all(&mut self.sources, file, self.model.as_deref(), &self.defines);
+        result.map_err(|diagnostics| Error::Model { diagnostics, sources: Box::new(self.sources.clone()) })
+    }
+
     /// Compiles every entry.
     pub fn build(self) -> Result<Model, Error> {
         self.build_observed(None, &mut |_, _, _| {})

@@ -322,6 +322,15 @@ pub enum Pattern {
     Tuple(Vec<Pattern>, Span),
 }
 
+impl Pattern {
+    pub fn span(&self) -> Span {
+        match self {
+            Pattern::Name(name) => name.span,
+            Pattern::Tuple(_, span) => *span,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Expr {
     pub span: Span,

@@ -1,6 +1,7 @@
 //! The language: text to syntax tree to graphs.
 
 pub mod ast;
+pub mod doc;
 mod elaborate;
 mod format;
 pub mod parse;

@@ -279,7 +279,14 @@ impl Builder {
     fn item(&self, pair: Pair<Rule>) -> Result<Item> {
         let span = self.span(&pair);
         let mut doc = vec![];
+        let mut end = 0;
         for inner in pair.into_inner() {
+            // What stands before a blank line documents the file.
+            let place = inner.as_span();
+            if place.get_input().get(end..place.start()).is_some_and(|gap| gap.matches('\n').count() > 1) {
+                doc.clear();
+            }
+            end = place.end();
             let kind = match inner.as_rule() {
                 Rule::doc => {
                     doc.push(inner.as_str()[2..].trim().to_string());

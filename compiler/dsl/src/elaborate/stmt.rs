@@ -4,7 +4,7 @@ use super::run_time::indexed_name;
 use super::shape::{Place, What};
 use super::{Elaborator, Result, Scope, Val};
 use crate::ast::{Bind, Block, Else, Expr, ExprKind, Pattern, Stmt, StmtKind};
-use diag::{Code, Diagnostic, Span};
+use diag::{Code, Diagnostic};
 use graph::Fact;
 use std::rc::Rc;
 
@@ -39,7 +39,7 @@ impl Elaborator<'_> {
         let mut value = self.expr(&b.value, scope)?;
         if let Some(op) = b.op {
             let Pattern::Name(name) = &b.pattern else {
-                return self.fail(Code::SYNTAX, pattern_span(&b.pattern), "`+=` and its like take one name");
+                return self.fail(Code::SYNTAX, b.pattern.span(), "`+=` and its like take one name");
             };
             let old = self.name(&name.text, name.span, scope)?;
             value = match (old, value) {
@@ -51,7 +51,7 @@ impl Elaborator<'_> {
             };
         }
         if let Some(ty) = &b.ty {
-            let name = self.quote(pattern_span(&b.pattern));
+            let name = self.quote(b.pattern.span());
             let place = Place { what: What::Name(&name), ty, span: b.value.span };
             self.match_type(&value, ty, &place, scope)?;
         }
@@ -185,12 +185,5 @@ impl Elaborator<'_> {
                 format!("a condition is true or false, not {}", other.kind()),
             ),
         }
-    }
-}
-
-fn pattern_span(pattern: &Pattern) -> Span {
-    match pattern {
-        Pattern::Name(n) => n.span,
-        Pattern::Tuple(_, span) => *span,
     }
 }
