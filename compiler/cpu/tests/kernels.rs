@@ -162,6 +162,10 @@ fn staged_copies() {
     let schedule = "stage A as P; split i 7 io ii; split j LANES jo l; split k LANES kq kl; layout P 1 0;\
                     nest P: k i, jo io { C: k ii* l@ }";
     check(&product(Some(20), 50, 24), schedule, &[]);
+    // The same copy by squares transposed in registers.
+    let squares = schedule.replace("nest P: k i", "split i LANES ip iq; split k LANES kc kd; nest P: kc ip kd* iq@");
+    check(&product(Some(20), 50, 24), &squares, &[]);
+    check(&product(Some(20), 37, 32), &squares, &[]);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Every operation of the vector IR by itself: machine code of each kind against the interpreter, on values that are
 //! special in some way.
 
-use cpu::vir::{Builder, Comparison, Function, IntOp, MaskOp, Memory, Op, Reduction, UnaryOp, Value, VecOp, interpret};
+use cpu::vir::{
+    Builder, Comparison, Function, IntOp, MaskOp, Memory, Op, Reduction, UnaryOp, Unit, Value, VecOp, interpret,
+};
 use cpu::{Isa, Module};
 
 /// Vectors of the input, each of 16 lanes whatever the function's are.
@@ -97,6 +99,12 @@ fn cases(lanes: usize) -> (Function, Vec<String>) {
         t.vector(Op::Vec(op), &[x, counts]);
         let five = t.b.push(Op::Splat(5), &[]);
         t.vector(Op::Vec(op), &[x, five]);
+    }
+    for odd in [false, true] {
+        t.vector(Op::Unzip { unit: Unit::Lane, odd }, &[x, y]);
+        if lanes > 4 {
+            t.vector(Op::Unzip { unit: Unit::Block, odd }, &[x, y]);
+        }
     }
     t.vector(Op::FmaAcc, &[x, y, z]);
     t.vector(Op::Fma, &[x, y, z]);

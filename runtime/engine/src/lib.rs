@@ -14,5 +14,5 @@ pub use code::{Blob, Code, CodeMemory, EntryFn, KernelFn};
 pub use formula::Formula;
 pub use helper::Helper;
 pub use isa::Isa;
-pub use plan::{AlignedBytes, Condition, Constant, Entry, Guard, Kept, Place, PlanBuffer, Port, Program, Step};
+pub use plan::{Condition, Constant, Entry, Guard, Kept, Place, PlanBuffer, Port, Program, Step};
 pub use session::{AsView, AsViewMut, CallError, Session, View, ViewMut};

@@ -5,10 +5,10 @@
 
 use crate::code::{DIVISION_BY_ZERO, EntryFn, KernelFn};
 use crate::formula::Formula;
-use crate::plan::{AlignedBytes, Condition, Constant, Entry, Place, PlanBuffer, Port, Program};
+use crate::plan::{Condition, Constant, Entry, Place, PlanBuffer, Port, Program};
 use crate::pool::{Job, Pool};
 use std::sync::Arc;
-use tensor::{Elem, Tensor};
+use tensor::{AlignedBytes, Elem, Tensor};
 
 /// Below this estimate a step stays on one thread: waking and joining costs about as much.
 const SHARE_NS: i64 = 4_000;
@@ -336,7 +336,7 @@ fn make_room(program: &Program, sizes: &[(Place, usize)], kept: &mut [AlignedByt
                 kept[*k] = AlignedBytes::zeroed(*bytes);
                 if let Some(initial) = program.kept[*k].initial {
                     let Constant { offset, .. } = program.constants[initial];
-                    kept[*k].bytes_mut().copy_from_slice(&program.memory.bytes()[offset..offset + bytes]);
+                    kept[*k].copy_from_slice(&program.memory[offset..offset + bytes]);
                 }
             }
             Place::Next(k) if next[*k].len() != *bytes => next[*k] = AlignedBytes::zeroed(*bytes),

@@ -21,7 +21,7 @@ impl Lower<'_> {
         let split = self.split(at);
         let elem = self.kernel.storage[target.index()].elem;
         if let Some(op) = combine {
-            let old = self.load_split(*target, &split)?;
+            let old = self.load_split(*target, &split, None)?;
             new = self.combine(*op, elem, old, new)?;
         }
         self.store(*target, elem, &split, new, *stream)
@@ -266,7 +266,7 @@ impl Lower<'_> {
         let data: Vec<ExprId> =
             at[1..].iter().filter_map(|s| if let Subscript::Data(e) = s { Some(*e) } else { None }).collect();
         let value = match (&inside, data.is_empty()) {
-            (None, true) => return self.load_split(buffer, &split),
+            (None, true) => return self.load_split(buffer, &split, guard.is_none().then_some(flat)),
             (mask, _) => self.load_general(buffer, &split, &data, mask.map(|(m, _)| m))?,
         };
         let Some((mask, otherwise)) = inside else { return Ok(value) };
@@ -277,7 +277,8 @@ impl Lower<'_> {
         Ok(self.pure(Op::Select, &[mask, value, otherwise]))
     }
 
-    fn load_split(&mut self, buffer: BufferId, split: &Split) -> Result<Value, Unsupported> {
+    /// `flat` is the address where all iterations of the open loops read.
+    fn load_split(&mut self, buffer: BufferId, split: &Split, flat: Option<&Affine>) -> Result<Value, Unsupported> {
         let elem = self.kernel.storage[buffer.index()].elem;
         let memory = memory(elem)?;
         let value = match (self.lane, split.lane) {
@@ -292,7 +293,10 @@ impl Lower<'_> {
                 self.prefetch(buffer, pointer, disp, &operands);
                 self.pure(Op::Load { memory, disp }, &operands)
             }
-            _ => return self.load_general(buffer, split, &[], None),
+            _ => match flat.and_then(|flat| self.load_transposed(buffer, split, memory, flat)) {
+                Some(value) => value,
+                None => return self.load_general(buffer, split, &[], None),
+            },
         };
         Ok(self.typed(value, elem))
     }
