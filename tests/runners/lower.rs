@@ -32,10 +32,24 @@ fn kernels() {
 fn shown(lowered: &Lowered) -> String {
     let mut text = String::new();
     for step in &lowered.steps {
+        let step = match step {
+            lower::Step::Launch(launch) => launch,
+            lower::Step::Loop(around) => {
+                write!(text, "loop {} around {} steps\n\n", around.count, around.steps).expect("a string");
+                continue;
+            }
+        };
         let made = &lowered.kernels[step.kernel];
         let places = step.buffers.iter().zip(&made.kernel.buffers).map(|(at, buffer)| {
             let place = match &lowered.buffers[*at].place {
                 lower::Place::Constant { .. } => "constant".into(),
+                lower::Place::Part { of, start, motion } => {
+                    let motion = motion.as_ref().map_or(String::new(), |(step, motion)| match motion {
+                        lower::Motion::Stride(bytes) => format!(", step {step} moves it {bytes}"),
+                        lower::Motion::Turn(bytes) => format!(", step {step} moves it to {bytes} and back"),
+                    });
+                    format!("{start} of {of}{motion}")
+                }
                 place => format!("{place:?}"),
             };
             format!("{} {place}", buffer.name)

@@ -7,4 +7,4 @@ pub mod vir;
 pub mod x86;
 
 pub use engine::{CodeMemory, Isa};
-pub use module::Module;
+pub use module::{EntryStep, Module};

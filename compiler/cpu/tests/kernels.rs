@@ -181,7 +181,7 @@ fn an_entry_calls_its_kernels_in_order() {
         let applied = apply(&kernel, &text.parse().unwrap(), lanes).unwrap();
         ids.push(module.kernel(&lower::lower(&applied).unwrap(), isa).unwrap());
     }
-    let entry = module.entry(&ids).unwrap();
+    let entry = module.entry(&ids.iter().copied().map(cpu::EntryStep::Kernel).collect::<Vec<_>>()).unwrap();
     let empty = module.entry(&[]).unwrap();
     let code = module.finish().unwrap();
     let mut error = 0i64;

@@ -3,12 +3,13 @@
 use crate::constants::{Constant, Content};
 use crate::error::Error;
 use crate::plan::Planner;
+use cpu::EntryStep;
 use diag::SourceMap;
 use dsl::Stored;
 use dsl::weights::Rules;
 use engine::{Blob, Code, Isa};
 use graph::{Graph, Storage};
-use lower::{LowerError, Lowered, LoweredKernel, Target};
+use lower::{LowerError, Lowered, LoweredKernel, Step, Target};
 use passes::Cx;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -237,7 +238,14 @@ impl Compiler {
             module.kernel(&function, self.isa).map_err(|e| unsupported(e.to_string()))?;
         }
         for ((_, c), numbers) in compiled.iter().zip(numbers) {
-            let steps: Vec<usize> = c.lowered.steps.iter().map(|s| numbers[s.kernel]).collect();
+            let step = |step: &Step| match step {
+                Step::Launch(launch) => EntryStep::Kernel(numbers[launch.kernel]),
+                Step::Loop(around) => {
+                    let moves = around.moves.iter().map(|m| (m.step, m.slot)).collect();
+                    EntryStep::Loop { steps: around.steps, moves }
+                }
+            };
+            let steps: Vec<EntryStep> = c.lowered.steps.iter().map(step).collect();
             module.entry(&steps).map_err(defect)?;
         }
         Ok(module.blob())
@@ -256,7 +264,7 @@ impl Compiler {
     fn no_code(&self, compiled: &[(String, Compiled)], numbers: &[Vec<usize>], index: usize, reason: String) -> Error {
         for ((_, c), numbers) in compiled.iter().zip(numbers) {
             let Some(own) = numbers.iter().position(|n| *n == index) else { continue };
-            let step = c.lowered.steps.iter().find(|s| s.kernel == own);
+            let step = c.lowered.steps.iter().filter_map(Step::launch).find(|s| s.kernel == own);
             if let Some(node) = step.and_then(|s| s.nodes.first()) {
                 let place = self.sources.place(c.graph.node(*node).origin.span);
                 let kernel = &c.lowered.kernels[own].kernel;

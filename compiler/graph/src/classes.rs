@@ -51,7 +51,7 @@ impl Op {
     /// Whether this operand is read beyond its borders, or at places read from data: then it must lie in memory.
     pub fn reads_memory(&self, operand: usize) -> bool {
         match self {
-            Op::Concat(_) => true,
+            Op::Concat(_) | Op::Scan(_) => true,
             Op::Pad(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) => operand == 0,
             Op::Take(_) | Op::Gather(_) | Op::SliceAt(_) => operand == 0,
             _ => false,

@@ -2,11 +2,17 @@
 
 use crate::Cx;
 use graph::{Dim, Elem, Graph, Op, OpError, Origin, Value, ops};
+use std::collections::HashMap;
 
 type Rule = fn(&mut Graph, Value) -> Result<Option<Value>, OpError>;
 
-const RULES: &[(&str, Rule)] =
-    &[("argmax", argmax), ("conv_transpose", conv_transpose), ("conv of groups", conv_of_groups)];
+const RULES: &[(&str, Rule)] = &[
+    ("argmax", argmax),
+    ("conv_transpose", conv_transpose),
+    ("conv of groups", conv_of_groups),
+    ("scan of one step", scan_of_one_step),
+    ("scan along an inner axis", scan_along),
+];
 
 pub fn run(graph: &mut Graph, cx: &mut Cx) -> Result<(), OpError> {
     let mut todo = graph.order();
@@ -102,6 +108,61 @@ fn conv_of_groups(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpEr
     };
     let apart = graph.push(ops::Conv { apart: true, ..conv.clone() }, &[x, w], &node.origin)?;
     graph.push(ops::Reshape { shape: node.types[0].dims.clone() }, &[apart], &node.origin).map(Some)
+}
+
+/// One step is no loop.
+fn scan_of_one_step(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
+    let node = graph.node(value).clone();
+    let Op::Scan(scan) = &node.op else { return Ok(None) };
+    if scan.steps != Dim::int(1) {
+        return Ok(None);
+    }
+    let [_, scanned, _] = scan.operands();
+    let mut known = HashMap::new();
+    for (i, x) in node.operands.iter().enumerate() {
+        let shape = scan.body.ty(scan.inner(i)).dims.clone();
+        let own = if scanned.contains(&i) { graph.push(ops::Reshape { shape }, &[*x], &node.origin)? } else { *x };
+        known.insert(scan.inner(i), own);
+    }
+    for inner in scan.body.order() {
+        if !matches!(scan.body.op(inner), Op::Operand(_)) {
+            graph.copy(&scan.body, inner, &mut known);
+        }
+    }
+    let mut results = vec![];
+    for ((_, output), ty) in scan.body.outputs.iter().zip(&node.types) {
+        results.push(graph.push(ops::Reshape { shape: ty.dims.clone() }, &[known[output]], &node.origin)?);
+    }
+    for (old, new) in graph.results(value).into_iter().zip(&results) {
+        graph.replace(old, *new);
+    }
+    Ok(results.first().copied())
+}
+
+/// Slices and what is stacked are parts of memory in one piece: steps become axis 0.
+fn scan_along(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
+    let node = graph.node(value).clone();
+    let Op::Scan(scan) = node.op else { return Ok(None) };
+    if scan.axis == 0 {
+        return Ok(None);
+    }
+    let (axis, origin) = (scan.axis, &node.origin);
+    let turned = |graph: &mut Graph, value: Value, from: usize, to: usize| {
+        let order = ops::moved(graph.ty(value).rank(), from, to);
+        graph.push(ops::Transpose { order }, &[value], origin)
+    };
+    let mut operands = node.operands;
+    let [_, scanned, _] = scan.operands();
+    for x in &mut operands[scanned] {
+        *x = turned(graph, *x, axis, 0)?;
+    }
+    let carries = scan.carries;
+    let first = graph.push(ops::Scan { axis: 0, ..scan }, &operands, origin)?;
+    for (i, (old, new)) in graph.results(value).into_iter().zip(graph.results(first)).enumerate().skip(1) {
+        let new = if i < carries { new } else { turned(graph, new, 0, axis)? };
+        graph.replace(old, new);
+    }
+    if carries > 0 { Ok(Some(first)) } else { turned(graph, first, 0, axis).map(Some) }
 }
 
 /// Each element along an axis followed by `step - 1` zeros.

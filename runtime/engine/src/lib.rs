@@ -11,5 +11,8 @@ pub mod session;
 pub use code::{Blob, Code, CodeMemory, EntryFn, KernelFn};
 pub use formula::Formula;
 pub use isa::Isa;
-pub use plan::{AlignedBytes, Condition, Constant, Entry, Guard, Kept, Place, PlanBuffer, Port, Program, Step};
+pub use plan::{
+    AlignedBytes, Condition, Constant, Entry, Guard, Kept, Launch, Loop, Motion, Move, Place, PlanBuffer, Port,
+    Program, Step,
+};
 pub use session::{AsView, AsViewMut, CallError, Session, View, ViewMut};
