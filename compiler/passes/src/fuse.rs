@@ -408,9 +408,25 @@ impl Roots<'_, '_> {
         for node in &self.fuse.order {
             let Some(group) = self.fuse.of.get(node) else { continue };
             for (i, operand) in graph.node(*node).operands.iter().enumerate() {
-                self.look(*operand, *group, graph.op(*node).reads_memory(i));
+                let memory = graph.op(*node).reads_memory(i) || self.turns_rows(*node, i);
+                self.look(*operand, *group, memory);
             }
         }
+    }
+
+    /// Whether the rows of a product come in another order than they lie in: in that order they are no single axis to tile,
+    /// and each may have few of them.
+    fn turns_rows(&self, node: Value, operand: usize) -> bool {
+        let graph = self.fuse.graph;
+        let (x, y) = (graph.node(node), graph.node(node).operands.get(operand));
+        let (Op::Dot(dot), Some(Op::Transpose(t))) = (&x.op, y.map(|y| graph.op(*y))) else { return false };
+        let (contract, batch) = match operand {
+            0 => (&dot.contract_x, &dot.batch_x),
+            _ => (&dot.contract_y, &dot.batch_y),
+        };
+        let dims = &graph.ty(x.operands[operand]).dims;
+        let rows = (0..dims.len()).filter(|a| !contract.contains(a) && !batch.contains(a) && dims[*a] != Dim::int(1));
+        !rows.map(|a| t.order[a]).is_sorted()
     }
 
     /// `value` is read by a node of `group`, perhaps through views: what is outside must lie in memory, and so must
