@@ -4,7 +4,7 @@ use super::{Elaborator, Result, Scope, Val};
 use crate::ast::{Pattern, Scan};
 use diag::{Code, Diagnostic, Span};
 use graph::{Op, Value};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 impl Elaborator<'_> {
@@ -46,7 +46,8 @@ impl Elaborator<'_> {
         let place = self.graph.placeholder(pattern_name(&scan.pattern), slice, self.origin(scan.over.span));
         operands.push(place);
         self.match_pattern(&scan.pattern, Val::Tensor(place), &inner)?;
-        let before = self.graph.order();
+        let before: HashSet<Value> = self.graph.order().into_iter().collect();
+        let versions: HashMap<String, Value> = self.versions.iter().map(|(n, v)| (n.clone(), v.value)).collect();
         let value = self.block(&scan.body, &inner)?;
         let mut outputs = vec![];
         for (name, first) in &carried {
@@ -54,7 +55,7 @@ impl Elaborator<'_> {
         }
         let value_span = scan.body.value_span();
         self.stacked_values(&value, axis, value_span, &mut outputs)?;
-        self.leaves_only_carries(&operands, before, span)?;
+        self.leaves_only_carries(&versions, &before, span)?;
 
         let (body, captures) = self.graph.enclose("body", &operands, &outputs);
         let firsts = carried.iter().map(|(_, first)| *first);
@@ -118,14 +119,18 @@ impl Elaborator<'_> {
     }
 
     /// Steps have only carries to leave something to each other, and the same numbers in each step are not random.
-    fn leaves_only_carries(&self, operands: &[Value], before: Vec<Value>, span: Span) -> Result<()> {
-        let inside = self.graph.reached(operands);
-        if let Some((name, _)) = self.versions.iter().find(|(_, v)| inside.contains(&v.value.node)) {
+    fn leaves_only_carries(
+        &self,
+        versions: &HashMap<String, Value>,
+        before: &HashSet<Value>,
+        span: Span,
+    ) -> Result<()> {
+        let updated = |(name, v): &(&String, &super::Version)| v.updated && versions.get(*name) != Some(&v.value);
+        if let Some((name, _)) = self.versions.iter().find(updated) {
             let message =
                 format!("`{name}` is updated in every step of a scan; make it a carry and update it afterwards");
             return self.fail(Code::NOT_YET, span, message);
         }
-        let before: HashSet<Value> = before.into_iter().collect();
         let mut new = self.graph.order().into_iter().filter(|v| !before.contains(v));
         match new.find(|v| matches!(self.graph.op(*v), Op::RandomBits(_))) {
             None => Ok(()),
