@@ -78,6 +78,8 @@ impl Case {
         let mut sessions: Vec<nnc::Session> = [1, 2].map(|threads| program.session(threads)).into();
         // What caches hold after the calls so far.
         let mut caches: HashMap<String, Array> = HashMap::new();
+        let linked = self.compiler(isa).jit().build().unwrap_or_else(|e| panic!("{e}"));
+        let mut linked = linked.with(&mut |name| Ok(weights[name].clone())).unwrap().session(1);
         for entry in &reference.entries {
             for sizes in self.sizes {
                 let graph = &entry.graph;
@@ -107,8 +109,13 @@ impl Case {
                 for (i, value) in &graph.updates {
                     caches.insert(graph.operands[*i].name.clone(), values[value].clone());
                 }
-                for session in &mut sessions {
+                let by_jit = linked.call(&entry.name, &inputs).unwrap_or_else(|e| panic!("{e}"));
+                for (n, session) in sessions.iter_mut().enumerate() {
                     let got = session.call(&entry.name, &inputs).unwrap_or_else(|e| panic!("{e}"));
+                    if n == 0 {
+                        let place = format!("{} {isa}", self.file);
+                        assert_eq!(by_jit, got, "{place}: code linked by cranelift-jit gives something else");
+                    }
                     for ((e, g), (output, _)) in expected.iter().zip(&got).zip(&graph.outputs) {
                         self.compare(e, g, &format!("{} {isa} {sizes:?} {output}", self.file));
                     }

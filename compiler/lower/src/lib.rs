@@ -13,20 +13,78 @@ pub use schedule::Target;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tensor::Elem;
 
-/// Kernels and the order in which they run.
-#[derive(Debug, Default)]
-pub struct Lowered {
-    pub kernels: Vec<LoweredKernel>,
+/// Kernels and the order in which they run. `C` is code as the back end makes it.
+#[derive(Debug)]
+pub struct Lowered<C> {
+    pub kernels: Vec<LoweredKernel<C>>,
     pub buffers: Vec<Buffer>,
     pub steps: Vec<Step>,
 }
 
-/// A kernel in all its forms; equal ones are made once.
+impl<C> Default for Lowered<C> {
+    fn default() -> Lowered<C> {
+        Lowered { kernels: vec![], buffers: vec![], steps: vec![] }
+    }
+}
+
+/// What a step runs; equal ones are made once.
 #[derive(Debug)]
-pub struct LoweredKernel {
+pub enum LoweredKernel<C> {
+    Loops(Loops<C>),
+    /// The engine's routine of this name. Its first size is the number of its tasks.
+    Routine(&'static str),
+}
+
+/// A kernel in all its forms.
+#[derive(Debug)]
+pub struct Loops<C> {
     pub kernel: Kernel,
     pub schedule: Schedule,
     pub scheduled: Scheduled,
+    pub code: C,
+}
+
+impl<C> LoweredKernel<C> {
+    /// For reports.
+    pub fn name(&self) -> &str {
+        match self {
+            LoweredKernel::Loops(loops) => &loops.kernel.name,
+            LoweredKernel::Routine(name) => name,
+        }
+    }
+
+    pub fn loops(&self) -> Option<&Loops<C>> {
+        match self {
+            LoweredKernel::Loops(loops) => Some(loops),
+            LoweredKernel::Routine(_) => None,
+        }
+    }
+}
+
+/// What makes code of scheduled kernels, or says why it has none.
+pub trait Backend {
+    type Code;
+
+    /// Code in vectors.
+    fn vectors(&self, kernel: &Scheduled) -> Result<Self::Code, String>;
+
+    /// Code that takes one element at a time, for what no vectors do.
+    fn scalars(&self, kernel: &Scheduled) -> Result<Self::Code, String>;
+}
+
+/// Takes every kernel and makes nothing of it.
+pub struct NoCode;
+
+impl Backend for NoCode {
+    type Code = ();
+
+    fn vectors(&self, _: &Scheduled) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn scalars(&self, _: &Scheduled) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -127,22 +185,19 @@ pub enum LowerError {
     Schedule { kernel: String, schedule: String, error: ScheduleError },
 }
 
-/// What a back end says to a kernel: whether it has code for it, and if not, why.
-pub type Emits<'e> = &'e dyn Fn(&Scheduled) -> Result<(), String>;
-
 /// Lowers a graph whose groups are formed.
 ///
 /// `changing` says of storage, by name, whether it changes from call to call; all other storage is constant.
-pub fn lower(
+pub fn lower<B: Backend>(
     graph: &Graph,
     target: &Target,
     changing: &dyn Fn(&str) -> bool,
-    emits: Emits,
-) -> Result<Lowered, LowerError> {
+    backend: &B,
+) -> Result<Lowered<B::Code>, LowerError> {
     let constant = |o: &&graph::Operand| o.storage != Storage::Input && !changing(&o.name);
     let constants = graph.operands.iter().filter(constant);
     let constants = constants.map(|o| (o.value, Content::Stored(o.name.clone()))).collect();
-    let mut lower = Lower::new(graph, constants, *target, emits);
+    let mut lower = Lower::new(graph, constants, *target, backend);
     lower.leave();
     lower.groups()?;
     let mut out = lower.out;
@@ -150,7 +205,7 @@ pub fn lower(
     Ok(out)
 }
 
-impl Lowered {
+impl<C> Lowered<C> {
     /// A buffer is in use at a step.
     fn keep(&mut self, buffer: usize, step: usize) {
         match &mut self.buffers[buffer].place {
@@ -183,13 +238,13 @@ impl Lowered {
     }
 }
 
-struct Lower<'g> {
+struct Lower<'g, B: Backend> {
     graph: &'g Graph,
     /// Operands that are the same in every call.
     constants: Constants,
     target: Target,
-    emits: Emits<'g>,
-    out: Lowered,
+    backend: &'g B,
+    out: Lowered<B::Code>,
     roots: BTreeSet<Value>,
     /// Roots of groups that have run.
     stored: BTreeSet<Value>,
@@ -235,7 +290,7 @@ fn home(graph: &Graph, roots: &BTreeSet<Value>, mut value: Value) -> Value {
 fn content(graph: &Graph, constants: &Constants, value: Value) -> Option<Content> {
     let owner = graph.owner(value);
     match graph.op(owner) {
-        Op::Constant(c) => Some(Content::Values(c.value.data.clone())),
+        Op::Constant(c) if graph.is_given(owner) => Some(Content::Values(c.value.data.clone())),
         _ => constants.get(&owner).cloned(),
     }
 }
@@ -252,13 +307,13 @@ fn half(ty: &TensorType) -> Dim {
     (bytes(ty) + Dim::int(127)).floor_div(&line) * line
 }
 
-impl<'g> Lower<'g> {
-    fn new(graph: &'g Graph, constants: Constants, target: Target, emits: Emits<'g>) -> Lower<'g> {
+impl<'g, B: Backend> Lower<'g, B> {
+    fn new(graph: &'g Graph, constants: Constants, target: Target, backend: &'g B) -> Lower<'g, B> {
         Lower {
             graph,
             constants,
             target,
-            emits,
+            backend,
             out: Lowered::default(),
             roots: graph.groups.iter().flat_map(|g| g.roots.clone()).collect(),
             stored: BTreeSet::new(),
@@ -318,7 +373,7 @@ impl<'g> Lower<'g> {
             };
             Place::Part { of, start, motion: Some((index, Motion::Stride(stride))) }
         };
-        let mut inner = Lower::new(&scan.body, Constants::new(), self.target, self.emits);
+        let mut inner = Lower::new(&scan.body, Constants::new(), self.target, self.backend);
         let mut whole = vec![];
         let [carries, scanned, _] = scan.operands();
         let operands = self.graph.node(value).operands.clone();
@@ -344,7 +399,7 @@ impl<'g> Lower<'g> {
                 continue;
             }
             let buffer = match constant {
-                Some(content) => self.new_buffer(self.graph.ty(*x), Place::Constant { content, layout: None }),
+                Some(content) => self.constant(content, None, self.graph.ty(*x)),
                 None => self.place(home(self.graph, &self.roots, *x), index),
             };
             whole.push(buffer);
@@ -387,6 +442,9 @@ impl<'g> Lower<'g> {
             self.stored.extend(&group.roots);
             return Ok(());
         }
+        if self.routine(group) {
+            return Ok(());
+        }
         match self.build(group) {
             Ok((built, kernel)) => {
                 self.step(group, built, kernel);
@@ -403,16 +461,44 @@ impl<'g> Lower<'g> {
         }
     }
 
+    /// Makes a step of a group whose one node is a routine of the engine; says whether it is.
+    fn routine(&mut self, group: &Group) -> bool {
+        let [node] = computed(self.graph, group)[..] else { return false };
+        let Some(routine) = self.graph.routine(node) else { return false };
+        let index = self.out.steps.len();
+        let mut buffers = vec![];
+        for operand in self.graph.node(node).operands.clone() {
+            let home = home(self.graph, &self.roots, operand);
+            buffers.push(match content(self.graph, &self.constants, home) {
+                Some(content) => self.constant(content, None, self.graph.ty(operand)),
+                None => self.place(home, index),
+            });
+        }
+        // A result that nobody reads has room nevertheless.
+        for result in self.graph.results(node) {
+            buffers.push(self.place(result, index));
+        }
+        self.stored.extend(&group.roots);
+        let known = self.out.kernels.iter().position(|k| matches!(k, LoweredKernel::Routine(n) if *n == routine.name));
+        let kernel = known.unwrap_or_else(|| {
+            self.out.kernels.push(LoweredKernel::Routine(routine.name));
+            self.out.kernels.len() - 1
+        });
+        let (sizes, work) = (routine.sizes, routine.work);
+        self.out.steps.push(Step::Launch(Launch { kernel, buffers, sizes, work, nodes: group.nodes.clone() }));
+        true
+    }
+
     /// The kernel of a group and its number.
     fn build(&mut self, group: &Group) -> Result<(Built, usize), Refusal> {
         let chosen = |kernel: &Kernel, target: &Target| schedule::choose(kernel, group.kind, target);
-        match self.attempt(group, true, &chosen) {
-            // What cannot be split further runs slowly rather than not at all.
-            Err(_) if computed(self.graph, group) <= 1 => {
-                self.attempt(group, false, &|kernel, _| schedule::fallback(kernel))
-            }
-            other => other,
+        let plain = |kernel: &Kernel, _: &Target| schedule::fallback(kernel);
+        let tried = self.attempt(group, true, &chosen, B::vectors);
+        if tried.is_ok() || computed(self.graph, group).len() > 1 {
+            return tried;
         }
+        // What cannot be split further runs slowly rather than not at all.
+        self.attempt(group, false, &plain, B::vectors).or_else(|_| self.attempt(group, false, &plain, B::scalars))
     }
 
     fn attempt(
@@ -420,6 +506,7 @@ impl<'g> Lower<'g> {
         group: &Group,
         turns: bool,
         schedule: &dyn Fn(&Kernel, &Target) -> Result<Schedule, ScheduleError>,
+        code: fn(&B, &Scheduled) -> Result<B::Code, String>,
     ) -> Result<(Built, usize), Refusal> {
         let own = group.nodes.iter().copied().filter(|n| !self.graph.is_view(*n)).collect();
         let (roots, constants) = (&self.roots, &self.constants);
@@ -427,12 +514,17 @@ impl<'g> Lower<'g> {
         let mut built = build::build(self.graph, group, &memory, turns)?;
         merge::merge_axes(&mut built, &self.graph.facts);
         let schedule = schedule(&built.kernel, &self.target);
-        let kernel = self.schedule(&built.kernel, schedule)?;
+        let kernel = self.schedule(&built.kernel, schedule, code)?;
         Ok((built, kernel))
     }
 
     /// The number of a kernel with a schedule that applies and that the back end has code for.
-    fn schedule(&mut self, kernel: &Kernel, schedule: Result<Schedule, ScheduleError>) -> Result<usize, Refusal> {
+    fn schedule(
+        &mut self,
+        kernel: &Kernel,
+        schedule: Result<Schedule, ScheduleError>,
+        code: fn(&B, &Scheduled) -> Result<B::Code, String>,
+    ) -> Result<usize, Refusal> {
         let schedule = schedule.map_err(|e| Refusal::schedule(kernel, "", e))?;
         let key = format!("{kernel}{schedule}");
         if let Some(known) = self.known.get(&key) {
@@ -440,8 +532,10 @@ impl<'g> Lower<'g> {
         }
         let scheduled = kernel::apply(kernel, &schedule, self.target.lanes);
         let scheduled = scheduled.map_err(|e| Refusal::schedule(kernel, &schedule.to_string(), e))?;
-        (self.emits)(&scheduled).map_err(|reason| Refusal::Misfit(Misfit(format!("{reason}, needed by\n{kernel}"))))?;
-        self.out.kernels.push(LoweredKernel { kernel: kernel.clone(), schedule, scheduled });
+        let code = code(self.backend, &scheduled);
+        let code = code.map_err(|reason| Refusal::Misfit(Misfit(format!("{reason}, needed by\n{kernel}"))))?;
+        let loops = Loops { kernel: kernel.clone(), schedule, scheduled, code };
+        self.out.kernels.push(LoweredKernel::Loops(loops));
         self.known.insert(key, self.out.kernels.len() - 1);
         Ok(self.out.kernels.len() - 1)
     }
@@ -453,7 +547,13 @@ impl<'g> Lower<'g> {
             let Some(value) = value else { continue };
             let home = home(self.graph, &self.roots, *value);
             buffers.push(match content(self.graph, &self.constants, home) {
-                Some(content) => self.constant(content, buffer, &built.sizes, kernel),
+                // In the layout of the kernel that reads it. The layout speaks of dims as the kernel sees them.
+                Some(content) => {
+                    let layouts = self.out.kernels[kernel].loops().map_or(&[][..], |l| &l.schedule.layouts);
+                    let layout = layouts.iter().find(|l| l.buffer == buffer.name).cloned();
+                    let dims = buffer.dims.iter().map(|e| dim(*e, &built.sizes)).collect();
+                    self.constant(content, layout, &TensorType::new(buffer.elem, dims))
+                }
                 None => self.place(home, index),
             });
         }
@@ -463,16 +563,10 @@ impl<'g> Lower<'g> {
         self.out.steps.push(Step::Launch(Launch { kernel, buffers, sizes, work, nodes: group.nodes.clone() }));
     }
 
-    /// A constant, in the layout of the kernel that reads it. The layout speaks of dims as the kernel sees them.
-    fn constant(&mut self, content: Content, buffer: &kernel::Buffer, sizes: &[Dim], kernel: usize) -> usize {
-        let layout = self.out.kernels[kernel].schedule.layouts.iter().find(|l| l.buffer == buffer.name).cloned();
-        let dims: Vec<Dim> = buffer.dims.iter().map(|e| dim(*e, sizes)).collect();
+    fn constant(&mut self, content: Content, layout: Option<Layout>, ty: &TensorType) -> usize {
         let place = Place::Constant { content, layout };
-        let known = self.out.buffers.iter().position(|b| b.place == place && b.dims == dims);
-        known.unwrap_or_else(|| {
-            self.out.buffers.push(Buffer { place, elem: buffer.elem, dims });
-            self.out.buffers.len() - 1
-        })
+        let known = self.out.buffers.iter().position(|b| b.place == place && b.dims == ty.dims);
+        known.unwrap_or_else(|| self.new_buffer(ty, place))
     }
 
     /// The buffer of a value with memory of its own, in use by `step`.
@@ -528,8 +622,8 @@ fn scan_of<'g>(graph: &'g Graph, group: &Group) -> Option<(Value, &'g Scan)> {
 }
 
 /// Nodes of a group that are no views.
-fn computed(graph: &Graph, group: &Group) -> usize {
-    group.nodes.iter().filter(|n| !graph.is_view(**n)).count()
+fn computed(graph: &Graph, group: &Group) -> Vec<Value> {
+    group.nodes.iter().copied().filter(|n| !graph.is_view(*n)).collect()
 }
 
 /// A group for each node, for groups that do not become one kernel.
