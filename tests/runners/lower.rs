@@ -32,9 +32,23 @@ fn kernels() {
 fn shown(lowered: &Lowered<()>) -> String {
     let mut text = String::new();
     for step in &lowered.steps {
+        let step = match step {
+            lower::Step::Launch(launch) => launch,
+            lower::Step::Loop(around) => {
+                write!(text, "loop {} around {} steps\n\n", around.count, around.steps).expect("a string");
+                continue;
+            }
+        };
         let made = &lowered.kernels[step.kernel];
         let place = |at: &usize| match &lowered.buffers[*at].place {
             lower::Place::Constant { .. } => "constant".into(),
+            lower::Place::Part { of, start, motion } => {
+                let motion = motion.as_ref().map_or(String::new(), |(step, motion)| match motion {
+                    lower::Motion::Stride(bytes) => format!(", step {step} moves it {bytes}"),
+                    lower::Motion::Turn(bytes) => format!(", step {step} moves it to {bytes} and back"),
+                });
+                format!("{start} of {of}{motion}")
+            }
             place => format!("{place:?}"),
         };
         let (what, places): (String, Vec<String>) = match made {

@@ -12,7 +12,7 @@ fn passes() {
         let text = std::fs::read_to_string(path).expect("a case is text");
         let mut graph = Graph::parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         graph.verify().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        (pass.run)(&mut graph, &mut Cx::default()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        pass.apply(&mut graph, &mut Cx::default()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         graph.remove_dead();
         graph
             .verify()

@@ -9,7 +9,7 @@
 //! skip gradient: it is not differentiable
 //! ```
 //!
-//! Cases stand apart by empty lines. Values are numbers, the last of them repeated; `count`, which is 0, 1, 2 …; or
+//! Cases stand apart by empty lines; a line goes on while a brace is open. Values are numbers, the last of them repeated; `count`, which is 0, 1, 2 …; or
 //! `random SEED LOW HIGH`. Sizes are stated as `n = 5`, what else is known of them as `assume n <= 8`.
 
 use crate::kernels::round;
@@ -47,13 +47,17 @@ pub const STEPS: [&str; 4] = ["nest", "schedule", "compiled", "gradient"];
 /// The cases of a file, or what is wrong with its text.
 pub fn cases(text: &str) -> Result<Vec<Case>, String> {
     let mut cases = vec![];
-    let mut block: Vec<(usize, &str)> = vec![];
+    let mut block: Vec<(usize, String)> = vec![];
+    let open = |line: &str| line.matches('{').count() > line.matches('}').count();
     for (i, line) in text.lines().chain([""]).enumerate() {
         let line = line.trim();
         match (line.is_empty(), line.starts_with("//")) {
             (true, _) if !block.is_empty() => cases.push(case(&std::mem::take(&mut block))?),
             (true, _) | (_, true) => {}
-            _ => block.push((i + 1, line)),
+            _ => match block.last_mut() {
+                Some((_, before)) if open(before) => *before += &format!(" {line}"),
+                _ => block.push((i + 1, line.to_string())),
+            },
         }
     }
     match cases.is_empty() {
@@ -62,7 +66,7 @@ pub fn cases(text: &str) -> Result<Vec<Case>, String> {
     }
 }
 
-fn case(lines: &[(usize, &str)]) -> Result<Case, String> {
+fn case(lines: &[(usize, String)]) -> Result<Case, String> {
     let (mut sizes, mut operands, mut facts, mut node, mut skips) = (vec![], vec![], vec![], None, vec![]);
     for (number, line) in lines {
         let wrong = |what: &str| Err(format!("{number}: {what}"));
@@ -83,7 +87,7 @@ fn case(lines: &[(usize, &str)]) -> Result<Case, String> {
                 Ok(n) => sizes.push((name.to_string(), n)),
                 Err(_) => return wrong(&format!("`{value}` is no size")),
             }
-        } else if node.replace(*line).is_some() {
+        } else if node.replace(line.as_str()).is_some() {
             return wrong("a case has one node");
         }
     }

@@ -46,11 +46,13 @@ fn a_call_with_known_sizes_allocates_nothing() {
     assert_ne!(counted(|| drop(std::hint::black_box(Box::new(1)))), 0, "the allocator does not count");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let bert: &[(&str, i64)] = &[("vocab", 50), ("dim", 64), ("layers", 2), ("heads", 2)];
+    let lstm: &[(&str, i64)] = &[("vocab", 50), ("dim", 40), ("layers", 2)];
     let token = |elem| Tensor::from_f64(elem, &[2, 33], vec![1.0; 66]);
     let cases = [
         ("benches/add.nn", &[][..], vec![Tensor::new(&[1], &[1f32]), Tensor::new(&[1], &[2f32])]),
         ("dsl-examples/mnist_mlp.nn", &[], vec![Tensor::zeros(Elem::F32, &[64, 28, 28])]),
         ("dsl-examples/bert_encoder.nn", bert, vec![token(Elem::I32), token(Elem::I32), token(Elem::Bool)]),
+        ("dsl-examples/lstm_lm.nn", lstm, vec![token(Elem::I32)]),
     ];
     for (file, defines, inputs) in cases {
         let compiler = nnc::compile(root.join(file)).unwrap();

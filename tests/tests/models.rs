@@ -32,6 +32,8 @@ fn array(t: &Tensor) -> Array {
 /// A model of `dsl-examples`, made small, and the inputs it gets.
 struct Case {
     file: &'static str,
+    /// One of several models in the file.
+    model: Option<&'static str>,
     defines: &'static [(&'static str, &'static str)],
     sizes: &'static [&'static [(&'static str, usize)]],
     /// Integer inputs are below this.
@@ -44,6 +46,7 @@ impl Case {
     fn compiler(&self, isa: nnc::Isa) -> nnc::Compiler {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dsl-examples").join(self.file);
         let compiler = nnc::compile(path).unwrap().isa(isa);
+        let compiler = self.model.into_iter().fold(compiler, |c, name| c.model(name));
         self.defines.iter().fold(compiler, |c, (n, v)| c.define(*n, v))
     }
 
@@ -62,7 +65,7 @@ impl Case {
         let model = self.compiler(isa).build().unwrap_or_else(|e| panic!("{e}"));
         let mut random = Random(7);
         let mut weights: HashMap<String, Tensor> = HashMap::new();
-        for stored in &model.stored {
+        for stored in model.stored.iter().filter(|s| s.storage != Storage::Cache) {
             let shape: Vec<usize> = stored.ty.dims.iter().map(|d| d.as_int().unwrap() as usize).collect();
             let bound = 1.0 / (*shape.last().unwrap_or(&1) as f64).sqrt();
             let mut t = random.tensor(stored.ty.elem, &shape, bound, 10.0);
@@ -73,6 +76,8 @@ impl Case {
         }
         let program = model.with(&mut |name| Ok(weights[name].clone())).unwrap();
         let mut sessions: Vec<nnc::Session> = [1, 2].map(|threads| program.session(threads)).into();
+        // What caches hold after the calls so far.
+        let mut caches: HashMap<String, Array> = HashMap::new();
         let linked = self.compiler(isa).jit().build().unwrap_or_else(|e| panic!("{e}"));
         let mut linked = linked.with(&mut |name| Ok(weights[name].clone())).unwrap().session(1);
         for entry in &reference.entries {
@@ -86,6 +91,11 @@ impl Case {
                     let shape: Vec<usize> =
                         ty.dims.iter().map(|d| d.eval(&size).expect("all sizes are given") as usize).collect();
                     let tensor = match o.storage {
+                        Storage::Cache => {
+                            let kept = caches.remove(&o.name).filter(|a| a.shape == shape);
+                            operands.push(kept.unwrap_or_else(|| array(&Tensor::zeros(ty.elem, &shape))));
+                            continue;
+                        }
                         Storage::Input => random.tensor(ty.elem, &shape, 1.0, self.below),
                         _ => weights[&o.name].clone(),
                     };
@@ -94,12 +104,18 @@ impl Case {
                         inputs.push(tensor);
                     }
                 }
-                let expected = interpret::run(graph, &operands).unwrap();
+                let values = interpret::values(graph, &operands).unwrap();
+                let expected: Vec<&Array> = graph.outputs.iter().map(|(_, v)| &values[v]).collect();
+                for (i, value) in &graph.updates {
+                    caches.insert(graph.operands[*i].name.clone(), values[value].clone());
+                }
                 let by_jit = linked.call(&entry.name, &inputs).unwrap_or_else(|e| panic!("{e}"));
-                let first = sessions[0].call(&entry.name, &inputs).unwrap_or_else(|e| panic!("{e}"));
-                assert_eq!(by_jit, first, "{} {isa}: code linked by cranelift-jit gives something else", self.file);
-                for session in &mut sessions {
+                for (n, session) in sessions.iter_mut().enumerate() {
                     let got = session.call(&entry.name, &inputs).unwrap_or_else(|e| panic!("{e}"));
+                    if n == 0 {
+                        let place = format!("{} {isa}", self.file);
+                        assert_eq!(by_jit, got, "{place}: code linked by cranelift-jit gives something else");
+                    }
                     for ((e, g), (output, _)) in expected.iter().zip(&got).zip(&graph.outputs) {
                         self.compare(e, g, &format!("{} {isa} {sizes:?} {output}", self.file));
                     }
@@ -126,7 +142,8 @@ impl Case {
 fn mlp() {
     let sizes: &[&[(&str, usize)]] = &[&[("B", 1)], &[("B", 5)], &[("B", 33)]];
     // Sums of 784 products, rounded in f32.
-    Case { file: "mnist_mlp.nn", defines: &[("hidden", "70")], sizes, below: 1.0, tolerance: 2e-6 }.check();
+    Case { file: "mnist_mlp.nn", model: None, defines: &[("hidden", "70")], sizes, below: 1.0, tolerance: 2e-6 }
+        .check();
 }
 
 #[test]
@@ -134,11 +151,32 @@ fn bert() {
     let defines = &[("vocab", "50"), ("dim", "64"), ("layers", "2"), ("heads", "2")];
     let sizes: &[&[(&str, usize)]] =
         &[&[("B", 1), ("T", 1)], &[("B", 2), ("T", 7)], &[("B", 1), ("T", 45)], &[("B", 3), ("T", 16)]];
-    Case { file: "bert_encoder.nn", defines, sizes, below: 2.0, tolerance: 1e-5 }.check();
+    Case { file: "bert_encoder.nn", model: None, defines, sizes, below: 2.0, tolerance: 1e-5 }.check();
 }
 
 #[test]
 fn resnet() {
     let sizes: &[&[(&str, usize)]] = &[&[("B", 1), ("H", 32), ("W", 32)]];
-    Case { file: "resnet18.nn", defines: &[("classes", "10")], sizes, below: 1.0, tolerance: 1e-5 }.check();
+    Case { file: "resnet18.nn", model: None, defines: &[("classes", "10")], sizes, below: 1.0, tolerance: 1e-5 }
+        .check();
+}
+
+/// Caches go from call to call as long as their sizes stay.
+#[test]
+fn lstm() {
+    let defines = &[("vocab", "50"), ("dim", "40"), ("layers", "2")];
+    let sizes: &[&[(&str, usize)]] =
+        &[&[("B", 1), ("T", 1)], &[("B", 1), ("T", 7)], &[("B", 3), ("T", 16)], &[("B", 17), ("T", 2)]];
+    Case { file: "lstm_lm.nn", model: None, defines, sizes, below: 50.0, tolerance: 1e-5 }.check();
+}
+
+#[test]
+fn scans() {
+    let (file, defines) = ("../tests/models/scans.nn", &[]);
+    let sizes: &[&[(&str, usize)]] = &[&[("B", 1), ("T", 1)], &[("B", 2), ("T", 6)], &[("B", 9), ("T", 5)]];
+    Case { file, model: Some("Both"), defines, sizes, below: 1.0, tolerance: 1e-5 }.check();
+    Case { file, model: Some("Counts"), defines, sizes, below: 1.0, tolerance: 1e-5 }.check();
+    Case { file, model: Some("Map"), defines, sizes, below: 1.0, tolerance: 1e-5 }.check();
+    let sizes: &[&[(&str, usize)]] = &[&[("R", 1), ("C", 1)], &[("R", 2), ("C", 3)], &[("R", 5), ("C", 4)]];
+    Case { file, model: Some("Grid"), defines, sizes, below: 1.0, tolerance: 1e-5 }.check();
 }

@@ -240,7 +240,7 @@ fn main() {
     println!("peak {:.1} GFLOP/s, reads {:.1} GB/s, {}", peak / 1e9, bandwidth / 1e9, Isa::host());
     for case in cases.iter().filter(|c| names.is_empty() || names.iter().any(|n| c.name.contains(n.as_str()))) {
         let (_, lowered) = lowered(&case.source);
-        for step in &lowered.steps {
+        for step in lowered.steps.iter().filter_map(lower::Step::launch) {
             let Some(made) = lowered.kernels[step.kernel].loops() else { continue };
             let value = |name: &str| case.sizes.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
             let sizes: Vec<i64> = step.sizes.iter().map(|d| d.eval(&value).expect("sizes of the case")).collect();

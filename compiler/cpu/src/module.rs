@@ -16,6 +16,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use engine::code::{ALIGN, Blob, Code, Relocation, Target};
 use engine::{Helper, Isa};
 use kernel::Scheduled;
+use std::ops::Range;
 
 /// Fills the room between functions: a breakpoint.
 const BETWEEN: u8 = 0xcc;
@@ -109,8 +110,8 @@ impl Module {
         Ok(clif::translate(function, &*self.isa)?.to_string())
     }
 
-    /// Adds an entry that runs all tasks of each of these kernels after the other; gives its number, counted from 0.
-    pub fn entry(&mut self, steps: &[usize]) -> Result<usize, EmitError> {
+    /// Adds an entry that runs its steps one after the other; gives its number, counted from 0.
+    pub fn entry(&mut self, steps: &[EntryStep]) -> Result<usize, EmitError> {
         let convention = self.isa.default_call_conv();
         let mut signature = Signature::new(convention);
         signature.params = vec![AbiParam::new(I64); 2];
@@ -120,15 +121,9 @@ impl Module {
         let block = b.create_block();
         b.append_block_params_for_function_params(block);
         b.switch_to_block(block);
-        let (tables, tasks) = (b.block_params(block)[0], b.block_params(block)[1]);
-        let zero = b.ins().iconst(I64, 0);
-        for (i, step) in steps.iter().enumerate() {
-            let callee = reference(&mut b, KERNELS, *step as u32, kernel_signature(convention));
-            let slot = i32::try_from(i * 8).map_err(|_| EmitError(format!("an entry of {} steps", steps.len())))?;
-            let flags = MemFlagsData::trusted();
-            let (table, end) = (b.ins().load(I64, flags, tables, slot), b.ins().load(I64, flags, tasks, slot));
-            b.ins().call(callee, &[table, zero, end]);
-        }
+        let (tables, counts) = (b.block_params(block)[0], b.block_params(block)[1]);
+        let kernel = kernel_signature(convention);
+        Steps { b: &mut b, tables, counts, kernel, steps }.run(0..steps.len())?;
         b.ins().return_(&[]);
         b.seal_all_blocks();
         b.finalize(self.isa.frontend_config());
@@ -203,6 +198,91 @@ fn reference(b: &mut FunctionBuilder, space: u32, index: u32, signature: Signatu
     let name = ExternalName::user(name);
     // Called through its address, which is put in when the code is mapped.
     b.import_function(ir::ExtFuncData { name, signature, colocated: false, patchable: false })
+}
+
+/// A step of an entry.
+#[derive(Clone, Debug)]
+pub enum EntryStep {
+    /// All tasks of a kernel, by its number.
+    Kernel(usize),
+    /// The `steps` steps after this one, again and again; addresses that move, as steps and slots in their tables.
+    Loop { steps: usize, moves: Vec<(usize, usize)> },
+}
+
+/// Writes the code of an entry's steps.
+struct Steps<'s, 'f> {
+    b: &'s mut FunctionBuilder<'f>,
+    tables: ir::Value,
+    counts: ir::Value,
+    /// The type of kernels.
+    kernel: Signature,
+    steps: &'s [EntryStep],
+}
+
+impl Steps<'_, '_> {
+    fn run(&mut self, range: Range<usize>) -> Result<(), EmitError> {
+        let mut at = range.start;
+        while at < range.end {
+            at = match &self.steps[at] {
+                EntryStep::Kernel(kernel) => {
+                    self.call(at, *kernel)?;
+                    at + 1
+                }
+                EntryStep::Loop { steps, moves } => {
+                    let end = at + 1 + steps;
+                    self.repeat(at, end, moves)?;
+                    end
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, from: ir::Value, word: usize) -> Result<ir::Value, EmitError> {
+        let offset = offset(word)?;
+        Ok(self.b.ins().load(I64, MemFlagsData::trusted(), from, offset))
+    }
+
+    fn call(&mut self, at: usize, kernel: usize) -> Result<(), EmitError> {
+        let callee = reference(self.b, KERNELS, kernel as u32, self.kernel.clone());
+        let (table, end) = (self.load(self.tables, at)?, self.load(self.counts, at)?);
+        let begin = self.b.ins().iconst(I64, 0);
+        self.b.ins().call(callee, &[table, begin, end]);
+        Ok(())
+    }
+
+    fn repeat(&mut self, at: usize, end: usize, moves: &[(usize, usize)]) -> Result<(), EmitError> {
+        let own = self.load(self.tables, at)?;
+        for (i, (step, slot)) in moves.iter().enumerate() {
+            let (table, first) = (self.load(self.tables, *step)?, self.load(own, 3 * i)?);
+            self.b.ins().store(MemFlagsData::trusted(), first, table, offset(*slot)?);
+        }
+        let (head, body, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let left = self.b.append_block_param(head, I64);
+        let count = self.load(self.counts, at)?;
+        self.b.ins().jump(head, &[count.into()]);
+        self.b.switch_to_block(head);
+        self.b.ins().brif(left, body, &[], after, &[]);
+        self.b.switch_to_block(body);
+        self.run(at + 1..end)?;
+        for (i, (step, slot)) in moves.iter().enumerate() {
+            let table = self.load(self.tables, *step)?;
+            let (now, mask) = (self.load(table, *slot)?, self.load(own, 3 * i + 1)?);
+            let stride = self.load(own, 3 * i + 2)?;
+            let turned = self.b.ins().bxor(now, mask);
+            let moved = self.b.ins().iadd(turned, stride);
+            self.b.ins().store(MemFlagsData::trusted(), moved, table, offset(*slot)?);
+        }
+        let left = self.b.ins().iadd_imm_s(left, -1);
+        self.b.ins().jump(head, &[left.into()]);
+        self.b.switch_to_block(after);
+        Ok(())
+    }
+}
+
+/// The offset of a word of 8 bytes.
+fn offset(word: usize) -> Result<i32, EmitError> {
+    i32::try_from(8 * word).map_err(|_| EmitError(format!("an entry of {word} steps")))
 }
 
 /// What Cranelift calls where a machine lacks an instruction.

@@ -191,7 +191,7 @@ fn an_entry_calls_its_kernels_in_order() {
         let applied = apply(&kernel, &text.parse().unwrap(), lanes).unwrap();
         ids.push(module.kernel(&lower::lower(&applied).unwrap(), isa).unwrap());
     }
-    let entry = module.entry(&ids).unwrap();
+    let entry = module.entry(&ids.iter().copied().map(cpu::EntryStep::Kernel).collect::<Vec<_>>()).unwrap();
     let empty = module.entry(&[]).unwrap();
     for code in [module.finish().unwrap(), module.finish_by_jit().unwrap()] {
         run_twice(&code, entry, empty);

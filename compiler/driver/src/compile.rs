@@ -3,13 +3,14 @@
 use crate::constants::{Constant, Content};
 use crate::error::Error;
 use crate::plan::Planner;
+use cpu::EntryStep;
 use diag::SourceMap;
 use dsl::Stored;
 use dsl::weights::Rules;
 use engine::{Code, Helper, Isa};
 use graph::{Graph, Storage};
 use kernel::Scheduled;
-use lower::{Backend, LowerError, Lowered, LoweredKernel, Target};
+use lower::{Backend, LowerError, Lowered, LoweredKernel, Step, Target};
 use passes::Cx;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -311,7 +312,14 @@ impl Compiler {
             };
         }
         for ((_, c), numbers) in compiled.iter().zip(numbers) {
-            let steps: Vec<usize> = c.lowered.steps.iter().map(|s| numbers[s.kernel]).collect();
+            let step = |step: &Step| match step {
+                Step::Launch(launch) => EntryStep::Kernel(numbers[launch.kernel]),
+                Step::Loop(around) => {
+                    let moves = around.moves.iter().map(|m| (m.step, m.slot)).collect();
+                    EntryStep::Loop { steps: around.steps, moves }
+                }
+            };
+            let steps: Vec<EntryStep> = c.lowered.steps.iter().map(step).collect();
             module.entry(&steps).map_err(defect)?;
         }
         match self.jit {
@@ -333,7 +341,7 @@ impl Compiler {
     fn no_code(&self, compiled: &[(String, Compiled)], numbers: &[Vec<usize>], index: usize, reason: String) -> Error {
         for ((_, c), numbers) in compiled.iter().zip(numbers) {
             let Some(own) = numbers.iter().position(|n| *n == index) else { continue };
-            let step = c.lowered.steps.iter().find(|s| s.kernel == own);
+            let step = c.lowered.steps.iter().filter_map(Step::launch).find(|s| s.kernel == own);
             if let Some(node) = step.and_then(|s| s.nodes.first()) {
                 let place = self.sources.place(c.graph.node(*node).origin.span);
                 let kernel = c.lowered.kernels[own].loops().map_or(String::new(), |l| l.kernel.to_string());

@@ -7,6 +7,7 @@ use dsl::Stored;
 use dsl::weights::{Adapt, FileTensor, Rules, Source};
 use engine::Isa;
 use kernel::schedule::{LayoutDim, Part};
+pub use lower::Content;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,13 +22,6 @@ pub struct Constant {
     pub dims: Vec<usize>,
     /// Row-major if there is none.
     pub layout: Option<Vec<LayoutDim>>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Content {
-    /// A parameter or state, by name.
-    Stored(String),
-    Values(Vec<f64>),
 }
 
 /// A model with its weights: ready to run, shared by sessions.

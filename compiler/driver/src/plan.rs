@@ -1,12 +1,12 @@
 //! A lowered graph as an entry of the engine: dims become formulas over the sizes that the caller chooses.
 
 use crate::compile::Function;
-use crate::constants::{Constant, Content};
+use crate::constants::Constant;
 use crate::error::Error;
 use diag::SourceMap;
-use engine::{Condition, Entry, Formula, Guard, PlanBuffer, Port, Step};
+use engine::{Condition, Entry, Formula, Guard, Launch, Loop, Motion, Move, PlanBuffer, Port, Step};
 use graph::dim::Atom;
-use graph::{Dim, Fact, Graph, Op, Storage};
+use graph::{Dim, Fact, Graph, Storage};
 use kernel::scheduled::SizeValue;
 use kernel::{Affine, Scheduled};
 use lower::{Lowered, LoweredKernel, Place};
@@ -58,22 +58,17 @@ impl Planner<'_> {
                 Place::Kept(i) => engine::Place::Kept(number(*i)?),
                 Place::Next(i) => engine::Place::Next(number(*i)?),
                 Place::Arena { first, last } => engine::Place::Arena { first: *first, last: *last },
-                Place::Constant { value, layout } => {
-                    let owner = graph.owner(*value);
-                    let content = match graph.op(owner) {
-                        Op::Constant(c) => Content::Values(c.value.data.clone()),
-                        _ => {
-                            let stored = graph.operands.iter().find(|o| o.value == owner);
-                            let stored = stored.ok_or_else(|| Error::Defect(format!("{owner} is no constant")))?;
-                            Content::Stored(stored.name.clone())
-                        }
-                    };
+                Place::Part { of, start, motion } => engine::Place::Part {
+                    of: *of,
+                    start: planner.formula(start)?,
+                    moved_by: motion.as_ref().map(|(step, _)| *step),
+                },
+                Place::Constant { content, layout } => {
                     let dims: Option<Vec<i64>> = buffer.dims.iter().map(Dim::as_int).collect();
-                    let dims =
-                        dims.ok_or_else(|| Error::Defect(format!("{owner} is constant but has no fixed dims")))?;
+                    let dims = dims.ok_or_else(|| Error::Defect("a constant has no fixed dims".into()))?;
                     let dims = dims.into_iter().map(|n| n as usize).collect();
                     let layout = layout.as_ref().map(|l| l.dims.clone());
-                    let constant = Constant { content, elem: buffer.elem, dims, layout };
+                    let constant = Constant { content: content.clone(), elem: buffer.elem, dims, layout };
                     let known = constants.iter().position(|c| *c == constant);
                     engine::Place::Constant(known.unwrap_or_else(|| {
                         constants.push(constant);
@@ -86,25 +81,43 @@ impl Planner<'_> {
         }
         let mut steps = vec![];
         for step in &lowered.steps {
-            let made = &lowered.kernels[step.kernel];
-            let sizes = step.sizes.iter().map(|d| planner.formula(d)).collect::<Result<Vec<_>, _>>()?;
-            let cost =
-                Formula::Floor(Box::new(planner.formula(&step.work)?), Box::new(Formula::Const(OPERATIONS_PER_NS)));
-            let (tasks, scratch) = match made {
-                LoweredKernel::Loops(l) => (affine(&l.scheduled, &l.scheduled.tasks, &sizes), l.scheduled.scratch),
-                LoweredKernel::Routine(_) => (sizes[0].clone(), 0),
-            };
-            steps.push(Step {
-                name: made.name().into(),
-                kernel: kernels[step.kernel],
-                buffers: step.buffers.clone(),
-                tasks,
-                sizes,
-                cost,
-                scratch,
+            steps.push(match step {
+                lower::Step::Launch(launch) => Step::Launch(planner.launch(launch, lowered, kernels)?),
+                lower::Step::Loop(around) => Step::Loop(planner.around(around)?),
             });
         }
         Ok(Entry { name: name.into(), symbols: planner.symbols, inputs, outputs, guards, buffers, steps, updates })
+    }
+
+    fn launch(&self, launch: &lower::Launch, lowered: &Lowered<Function>, kernels: &[usize]) -> Result<Launch, Error> {
+        let made = &lowered.kernels[launch.kernel];
+        let sizes = launch.sizes.iter().map(|d| self.formula(d)).collect::<Result<Vec<_>, _>>()?;
+        let work = Box::new(self.formula(&launch.work)?);
+        let (tasks, scratch) = match made {
+            LoweredKernel::Loops(l) => (affine(&l.scheduled, &l.scheduled.tasks, &sizes), l.scheduled.scratch),
+            LoweredKernel::Routine(_) => (sizes[0].clone(), 0),
+        };
+        Ok(Launch {
+            name: made.name().into(),
+            kernel: kernels[launch.kernel],
+            buffers: launch.buffers.clone(),
+            tasks,
+            sizes,
+            cost: Formula::Floor(work, Box::new(Formula::Const(OPERATIONS_PER_NS))),
+            scratch,
+        })
+    }
+
+    fn around(&self, around: &lower::Loop) -> Result<Loop, Error> {
+        let motion = |motion: &lower::Motion| {
+            Ok::<_, Error>(match motion {
+                lower::Motion::Stride(bytes) => Motion::Stride(self.formula(bytes)?),
+                lower::Motion::Turn(bytes) => Motion::Turn(self.formula(bytes)?),
+            })
+        };
+        let moves = around.moves.iter().map(|m| Ok(Move { step: m.step, slot: m.slot, motion: motion(&m.motion)? }));
+        let moves = moves.collect::<Result<_, Error>>()?;
+        Ok(Loop { count: self.formula(&around.count)?, steps: around.steps, moves })
     }
 
     fn port(&self, name: &str, value: graph::Value) -> Result<Port, Error> {

@@ -6,7 +6,7 @@ use crate::nodes::{Graph, Origin, Value};
 use crate::ops::{Add, Div, Eq, Expand, Full, Lt, Mul, Neg, Op, Pad, Reshape, Slice, Sub, Sum, Transpose, Where};
 use crate::types::TensorType;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use tensor::Elem;
 
@@ -45,9 +45,27 @@ pub fn gradients(graph: &mut Graph, of: Value, wrt: &[Value]) -> Result<Vec<Valu
         let error = OpError::Condition(format!("the gradient is that of a float without axes, not of {ty}"));
         return Err(GradientError { at: of, error });
     }
-    let varying = varying(graph, wrt);
     let one = full(graph, 1.0, &ty, &graph.node(of).origin.clone(), of)?;
-    let mut sums: HashMap<Value, Value> = HashMap::from([(of, one)]);
+    pull_back(graph, &[(of, one)], wrt)
+}
+
+/// How a scalar changes with each element of each of `wrt`, given how it changes with some values: pairs of a value and
+/// its gradient.
+pub(crate) fn pull_back(
+    graph: &mut Graph,
+    given: &[(Value, Value)],
+    wrt: &[Value],
+) -> Result<Vec<Value>, GradientError> {
+    let varying = graph.reached(wrt);
+    let mut sums: HashMap<Value, Value> = HashMap::new();
+    for (value, gradient) in given {
+        let at = |error| GradientError { at: *value, error };
+        let sum = match sums.get(value) {
+            Some(sum) => graph.push(Add {}, &[*sum, *gradient], &graph.node(*value).origin.clone()).map_err(at)?,
+            None => *gradient,
+        };
+        sums.insert(*value, sum);
+    }
     let order = graph.order();
     for first in order.into_iter().rev().filter(|v| varying.contains(&v.node)) {
         let node = graph.node(first).clone();
@@ -96,17 +114,6 @@ pub fn gradients(graph: &mut Graph, of: Value, wrt: &[Value]) -> Result<Vec<Valu
     Ok(out)
 }
 
-/// Nodes that depend on any of `on`, these included.
-fn varying(graph: &Graph, on: &[Value]) -> HashSet<u32> {
-    let mut varying: HashSet<u32> = on.iter().map(|v| v.node).collect();
-    for value in graph.order() {
-        if graph.node(value).operands.iter().any(|x| varying.contains(&x.node)) {
-            varying.insert(value.node);
-        }
-    }
-    varying
-}
-
 fn full(graph: &mut Graph, value: f64, ty: &TensorType, origin: &Origin, at: Value) -> Result<Value, GradientError> {
     let op = Full { shape: ty.dims.clone(), value, elem: ty.elem };
     graph.push(op, &[], origin).map_err(|error| GradientError { at, error })
@@ -137,6 +144,17 @@ impl Vjp<'_> {
                 self.dy[0]
             }
         }
+    }
+
+    /// As [`Vjp::push`], with all results.
+    pub fn push_all(&self, op: impl Into<Op>, operands: &[Value]) -> Vec<Value> {
+        let first = self.push(op, operands);
+        self.graph.borrow().results(first)
+    }
+
+    /// Makes every use of the node's results a use of these, which are equal.
+    pub fn replace_results(&self, new: &[Value]) {
+        self.y.iter().zip(new).for_each(|(old, new)| self.graph.borrow_mut().replace(*old, *new));
     }
 
     /// There is no derivative here, for this reason.

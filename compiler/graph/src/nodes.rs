@@ -9,7 +9,7 @@ use diag::Span;
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -96,11 +96,13 @@ pub enum GroupKind {
     Contraction,
     /// Two products with a row group between them.
     Attention,
+    /// One scan: a loop around the groups of its body.
+    Scan,
 }
 
 impl GroupKind {
-    pub const ALL: [GroupKind; 4] =
-        [GroupKind::Pointwise, GroupKind::Row, GroupKind::Contraction, GroupKind::Attention];
+    pub const ALL: [GroupKind; 5] =
+        [GroupKind::Pointwise, GroupKind::Row, GroupKind::Contraction, GroupKind::Attention, GroupKind::Scan];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -108,6 +110,7 @@ impl GroupKind {
             GroupKind::Row => "row",
             GroupKind::Contraction => "contraction",
             GroupKind::Attention => "attention",
+            GroupKind::Scan => "scan",
         }
     }
 }
@@ -207,6 +210,101 @@ impl Graph {
         Ok(self.insert(Node { op, operands: operands.to_vec(), types: results, origin: origin.clone() }))
     }
 
+    /// A value that nothing computes, to build on until [`Graph::enclose`] makes it an operand of an inner graph.
+    pub fn placeholder(&mut self, name: impl Into<String>, ty: TensorType, origin: Origin) -> Value {
+        self.insert(Node { op: Op::operand(name.into()), operands: vec![], types: vec![ty], origin })
+    }
+
+    /// A copy of a node of another graph, its operands those that `known` says; its results become known.
+    pub fn copy(&mut self, from: &Graph, value: Value, known: &mut HashMap<Value, Value>) {
+        let mut node = from.node(value).clone();
+        node.operands.iter_mut().for_each(|x| *x = known[x]);
+        let copy = self.insert(node);
+        known.extend(from.results(value).into_iter().map(|r| (r, Value { result: r.result, ..copy })));
+    }
+
+    /// What computes `outputs` from `inner` as a graph of its own, and the values of this graph that are its operands
+    /// after `inner`. Views come along with what looks through them.
+    pub fn enclose(&self, name: &str, inner: &[Value], outputs: &[(String, Value)]) -> (Graph, Vec<Value>) {
+        let mut body = Graph { facts: self.facts.clone(), ..Graph::new(name) };
+        let mut known = HashMap::new();
+        let operand = |body: &mut Graph, value: Value| {
+            let base = match self.op(value) {
+                Op::Operand(name) => name.clone(),
+                op => op.name().into(),
+            };
+            let name = body.fresh_name(&base);
+            body.operand(name, Storage::Input, self.ty(value).clone(), self.node(value).origin.clone())
+        };
+        for value in inner {
+            let new = operand(&mut body, *value);
+            known.insert(*value, new);
+        }
+        let varying = self.reached(inner);
+        let comes_along = |value: Value| varying.contains(&value.node) || self.op(value).is_view();
+        let (mut needed, mut captures) = (BTreeSet::new(), BTreeSet::new());
+        let mut stack: Vec<Value> = outputs.iter().map(|(_, v)| *v).collect();
+        while let Some(value) = stack.pop() {
+            if known.contains_key(&value) {
+                continue;
+            }
+            match comes_along(value) {
+                true if needed.insert(value.node) => stack.extend(&self.node(value).operands),
+                true => {}
+                false => {
+                    captures.insert(value);
+                }
+            }
+        }
+        for value in &captures {
+            let new = operand(&mut body, *value);
+            known.insert(*value, new);
+        }
+        for value in self.order().into_iter().filter(|v| needed.contains(&v.node)) {
+            body.copy(self, value, &mut known);
+        }
+        outputs.iter().for_each(|(name, v)| body.set_output(name.clone(), known[v]));
+        (body, captures.into_iter().collect())
+    }
+
+    /// A name that no operand has yet.
+    pub fn fresh_name(&self, base: &str) -> String {
+        let taken = |name: &String| self.operands.iter().any(|o| o.name == *name);
+        let numbered = (1..).map(|n| format!("{base}_{n}"));
+        std::iter::once(base.to_string()).chain(numbered).find(|n| !taken(n)).expect("names do not end")
+    }
+
+    /// Nodes that depend on any of these values, theirs included.
+    pub fn reached(&self, from: &[Value]) -> HashSet<u32> {
+        let mut reached: HashSet<u32> = from.iter().map(|v| v.node).collect();
+        let mut stack: Vec<u32> = reached.iter().copied().collect();
+        while let Some(node) = stack.pop() {
+            let users = self.users(Value { node, result: 0 });
+            stack.extend(users.into_iter().map(|u| u.node).filter(|n| reached.insert(*n)));
+        }
+        reached
+    }
+
+    /// Graphs inside of nodes. What they take and give stays as it is.
+    pub fn bodies_mut(&mut self) -> impl Iterator<Item = &mut Graph> {
+        self.nodes.node_weights_mut().filter_map(|node| match &mut node.op {
+            Op::Scan(scan) => Some(&mut *scan.body),
+            _ => None,
+        })
+    }
+
+    /// Makes one operand of a node another value of the same type.
+    pub fn set_operand(&mut self, user: Value, position: usize, new: Value) {
+        let user = index(user);
+        let edge =
+            self.nodes.edges_directed(user, Direction::Incoming).find(|e| e.weight().position == position as u32);
+        if let Some(edge) = edge.map(|e| e.id()) {
+            self.nodes.remove_edge(edge);
+            self.nodes[user].operands[position] = new;
+            self.nodes.add_edge(index(new), user, Use { position: position as u32 });
+        }
+    }
+
     /// All results of the node that `value` is one of.
     pub fn results(&self, value: Value) -> Vec<Value> {
         let count = self.node(value).types.len() as u32;
@@ -273,6 +371,11 @@ impl Graph {
     fn sizes(&self) -> impl Iterator<Item = Value> + '_ {
         let nodes = self.nodes.node_indices().filter(|n| matches!(self.nodes[*n].op, Op::Size(_)));
         nodes.map(|n| Value { node: n.index() as u32, result: 0 })
+    }
+
+    /// Whether a node has this very result as an operand, or it leaves the graph.
+    pub fn is_used(&self, value: Value) -> bool {
+        self.users(value).iter().any(|u| self.node(*u).operands.contains(&value)) || self.leaving().any(|v| v == value)
     }
 
     /// Values that leave the graph: outputs and new versions of storage.

@@ -33,6 +33,7 @@ impl Graph {
         self.verify_edges()?;
         self.verify_operands()?;
         self.verify_types()?;
+        self.verify_bodies()?;
         self.verify_guards()?;
         self.verify_leaving()?;
         self.verify_groups()
@@ -98,6 +99,20 @@ impl Graph {
                 Err(e) => e.to_string(),
             };
             return self.fail(value, format!("{value}: {}: {wrong}", node.op.name()));
+        }
+        Ok(())
+    }
+
+    fn verify_bodies(&self) -> Outcome {
+        for value in self.order() {
+            if let Op::Scan(scan) = self.op(value) {
+                scan.body.verify()?;
+                let stored = scan.body.operands.iter().find(|o| o.storage != Storage::Input);
+                if let Some(operand) = stored {
+                    let message = format!("`{}` is stored; the body of a scan captures it", operand.name);
+                    return scan.body.fail(operand.value, message);
+                }
+            }
         }
         Ok(())
     }

@@ -84,7 +84,7 @@ fn kernel_name(graph: &Graph, group: &Group) -> String {
     match group.kind {
         GroupKind::Attention => "attention".into(),
         GroupKind::Row => "rows".into(),
-        GroupKind::Pointwise | GroupKind::Contraction => what.into(),
+        GroupKind::Pointwise | GroupKind::Contraction | GroupKind::Scan => what.into(),
     }
 }
 

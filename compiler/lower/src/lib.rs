@@ -5,7 +5,8 @@ pub mod merge;
 pub mod schedule;
 
 use build::{Built, Memory, Misfit};
-use graph::{Class, Dim, Graph, Group, GroupKind, Op, Storage, Value};
+use graph::ops::Scan;
+use graph::{Class, Dim, Graph, Group, GroupKind, Op, Storage, TensorType, Value};
 use kernel::schedule::Layout;
 use kernel::{Kernel, Schedule, ScheduleError, Scheduled};
 pub use schedule::Target;
@@ -104,13 +105,66 @@ pub enum Place {
     /// Where its next version goes.
     Next(usize),
     /// A stored tensor or a constant of the graph, in the layout that one kernel reads.
-    Constant { value: Value, layout: Option<Layout> },
+    Constant { content: Content, layout: Option<Layout> },
     /// Memory from one step to another, both included.
     Arena { first: usize, last: usize },
+    /// A part of another buffer, this many bytes after its start, and the loop in which it moves.
+    Part { of: usize, start: Dim, motion: Option<(usize, Motion)> },
+}
+
+/// The elements of a constant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// Of a parameter or state, by name.
+    Stored(String),
+    Values(Vec<f64>),
+}
+
+/// What happens to the place of a buffer after each iteration of a loop.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Motion {
+    /// So many bytes further.
+    Stride(Dim),
+    /// From the start of the whole buffer to so many bytes after it, and back.
+    Turn(Dim),
 }
 
 #[derive(Clone, Debug)]
-pub struct Step {
+pub enum Step {
+    Launch(Launch),
+    Loop(Loop),
+}
+
+impl Step {
+    pub fn launch(&self) -> Option<&Launch> {
+        match self {
+            Step::Launch(launch) => Some(launch),
+            Step::Loop(_) => None,
+        }
+    }
+}
+
+/// The steps after this one, again and again.
+#[derive(Clone, Debug)]
+pub struct Loop {
+    pub count: Dim,
+    /// How many of the steps after this one are in the loop.
+    pub steps: usize,
+    pub moves: Vec<Move>,
+}
+
+/// An address that changes from iteration to iteration: a slot in the table of a step. The table of a loop has three slots
+/// for each of its moves, the first of them holding the address before the first iteration.
+#[derive(Clone, Debug)]
+pub struct Move {
+    pub step: usize,
+    pub slot: usize,
+    pub motion: Motion,
+}
+
+/// One run of a kernel.
+#[derive(Clone, Debug)]
+pub struct Launch {
     pub kernel: usize,
     /// Indices of buffers, in the order of the kernel's arguments.
     pub buffers: Vec<usize>,
@@ -141,28 +195,53 @@ pub fn lower<B: Backend>(
     backend: &B,
 ) -> Result<Lowered<B::Code>, LowerError> {
     let constant = |o: &&graph::Operand| o.storage != Storage::Input && !changing(&o.name);
-    let mut lower = Lower {
-        graph,
-        constants: graph.operands.iter().filter(constant).map(|o| o.value).collect(),
-        target: *target,
-        backend,
-        out: Lowered::default(),
-        roots: graph.groups.iter().flat_map(|g| g.roots.clone()).collect(),
-        stored: BTreeSet::new(),
-        places: HashMap::new(),
-        known: HashMap::new(),
-    };
+    let constants = graph.operands.iter().filter(constant);
+    let constants = constants.map(|o| (o.value, Content::Stored(o.name.clone()))).collect();
+    let mut lower = Lower::new(graph, constants, *target, backend);
     lower.leave();
-    for group in &graph.groups {
-        lower.group(group)?;
+    lower.groups()?;
+    let mut out = lower.out;
+    out.moves();
+    Ok(out)
+}
+
+impl<C> Lowered<C> {
+    /// A buffer is in use at a step.
+    fn keep(&mut self, buffer: usize, step: usize) {
+        match &mut self.buffers[buffer].place {
+            Place::Arena { first, last } => (*first, *last) = (step.min(*first), step.max(*last)),
+            Place::Part { of, .. } => {
+                let of = *of;
+                self.keep(of, step);
+            }
+            _ => {}
+        }
     }
-    Ok(lower.out)
+
+    /// Tells loops which addresses move in them: for each buffer of a launch, from the inside out.
+    fn moves(&mut self) {
+        for index in 0..self.steps.len() {
+            let Step::Launch(launch) = &self.steps[index] else { continue };
+            for (position, buffer) in launch.buffers.clone().into_iter().enumerate() {
+                let (mut step, mut slot, mut at) = (index, position + 1, buffer);
+                while let Place::Part { of, motion, .. } = &self.buffers[at].place {
+                    if let Some((of, motion)) = motion
+                        && let Step::Loop(around) = &mut self.steps[*of]
+                    {
+                        around.moves.push(Move { step, slot, motion: motion.clone() });
+                        (step, slot) = (*of, 3 * (around.moves.len() - 1));
+                    }
+                    at = *of;
+                }
+            }
+        }
+    }
 }
 
 struct Lower<'g, B: Backend> {
     graph: &'g Graph,
     /// Operands that are the same in every call.
-    constants: BTreeSet<Value>,
+    constants: Constants,
     target: Target,
     backend: &'g B,
     out: Lowered<B::Code>,
@@ -175,9 +254,11 @@ struct Lower<'g, B: Backend> {
     known: HashMap<String, usize>,
 }
 
+type Constants = BTreeMap<Value, Content>;
+
 struct Given<'l> {
     graph: &'l Graph,
-    constants: &'l BTreeSet<Value>,
+    constants: &'l Constants,
     roots: &'l BTreeSet<Value>,
     stored: &'l BTreeSet<Value>,
     /// Values that the group at hand computes.
@@ -191,7 +272,7 @@ impl Memory for Given<'_> {
     }
 
     fn constant(&self, value: Value) -> bool {
-        is_constant(self.graph, self.constants, self.graph.owner(value))
+        content(self.graph, self.constants, value).is_some()
     }
 }
 
@@ -205,12 +286,47 @@ fn home(graph: &Graph, roots: &BTreeSet<Value>, mut value: Value) -> Value {
     value
 }
 
-/// Whether a value is the same in every call.
-fn is_constant(graph: &Graph, constants: &BTreeSet<Value>, value: Value) -> bool {
-    matches!(graph.op(value), Op::Constant(_)) && graph.is_given(value) || constants.contains(&value)
+/// The elements of a value that is the same in every call.
+fn content(graph: &Graph, constants: &Constants, value: Value) -> Option<Content> {
+    let owner = graph.owner(value);
+    match graph.op(owner) {
+        Op::Constant(c) if graph.is_given(owner) => Some(Content::Values(c.value.data.clone())),
+        _ => constants.get(&owner).cloned(),
+    }
 }
 
-impl<B: Backend> Lower<'_, B> {
+/// Bytes of one element after the other.
+fn bytes(ty: &TensorType) -> Dim {
+    ty.elements() * Dim::int(ty.elem.size() as i64)
+}
+
+/// Where the second of two places for a carry starts: at a line of the cache, and past what loads of whole vectors read
+/// beyond an end.
+fn half(ty: &TensorType) -> Dim {
+    let line = Dim::int(64);
+    (bytes(ty) + Dim::int(127)).floor_div(&line) * line
+}
+
+impl<'g, B: Backend> Lower<'g, B> {
+    fn new(graph: &'g Graph, constants: Constants, target: Target, backend: &'g B) -> Lower<'g, B> {
+        Lower {
+            graph,
+            constants,
+            target,
+            backend,
+            out: Lowered::default(),
+            roots: graph.groups.iter().flat_map(|g| g.roots.clone()).collect(),
+            stored: BTreeSet::new(),
+            places: HashMap::new(),
+            known: HashMap::new(),
+        }
+    }
+
+    fn groups(&mut self) -> Result<(), LowerError> {
+        self.carries();
+        self.graph.groups.iter().try_for_each(|group| self.group(group))
+    }
+
     /// Outputs have memory of the caller, next versions of storage that of the session.
     fn leave(&mut self) {
         let outputs = self.graph.outputs.iter().enumerate().map(|(i, (_, v))| (*v, Place::Output(i)));
@@ -218,19 +334,114 @@ impl<B: Backend> Lower<'_, B> {
         for (value, place) in outputs.chain(updates) {
             let home = home(self.graph, &self.roots, value);
             if !self.graph.is_given(home) && !self.places.contains_key(&home) {
-                let buffer = self.new_buffer(home, place);
+                let buffer = self.new_buffer(self.graph.ty(home), place);
                 self.places.insert(home, buffer);
             }
         }
     }
 
-    fn new_buffer(&mut self, value: Value, place: Place) -> usize {
-        let ty = self.graph.ty(value);
+    /// Room for two of each carry of a scan: steps read one and write the other. The first is stored in the first half.
+    fn carries(&mut self) {
+        for group in self.graph.groups.iter().filter(|g| g.kind == GroupKind::Scan) {
+            let Some((value, scan)) = scan_of(self.graph, group) else { continue };
+            for first in &self.graph.node(value).operands[..scan.carries] {
+                let ty = self.graph.ty(*first);
+                let dims = vec![half(ty) * Dim::int(2)];
+                let place = Place::Arena { first: usize::MAX, last: 0 };
+                let both = self.new_buffer(&TensorType::new(Elem::U8, dims), place);
+                let part = Place::Part { of: both, start: Dim::int(0), motion: None };
+                let buffer = self.new_buffer(ty, part);
+                self.places.insert(*first, buffer);
+            }
+        }
+    }
+
+    fn new_buffer(&mut self, ty: &TensorType, place: Place) -> usize {
         self.out.buffers.push(Buffer { place, elem: ty.elem, dims: ty.dims.clone() });
         self.out.buffers.len() - 1
     }
 
+    /// A loop around the steps of a body. Slices and what is stacked are parts of whole buffers that move on.
+    fn scan(&mut self, value: Value, scan: &Scan) -> Result<(), LowerError> {
+        let index = self.out.steps.len();
+        self.out.steps.push(Step::Loop(Loop { count: scan.steps.clone(), steps: 0, moves: vec![] }));
+        let slice = |of: usize, ty: &TensorType| {
+            let bytes = bytes(ty);
+            let (start, stride) = match scan.reversed {
+                false => (Dim::int(0), bytes),
+                true => (bytes.clone() * (scan.steps.clone() - Dim::int(1)), bytes * Dim::int(-1)),
+            };
+            Place::Part { of, start, motion: Some((index, Motion::Stride(stride))) }
+        };
+        let mut inner = Lower::new(&scan.body, Constants::new(), self.target, self.backend);
+        let mut whole = vec![];
+        let [carries, scanned, _] = scan.operands();
+        let operands = self.graph.node(value).operands.clone();
+        for (i, x) in operands.iter().enumerate() {
+            let (own, ty) = (scan.inner(i), scan.body.ty(scan.inner(i)));
+            if carries.contains(&i) {
+                let Place::Part { of, .. } = self.out.buffers[self.places[x]].place else { continue };
+                let turn = Some((index, Motion::Turn(half(ty))));
+                let read = Place::Part { of, start: Dim::int(0), motion: turn.clone() };
+                inner.places.insert(own, self.new_buffer(ty, read));
+                let write = Place::Part { of, start: half(ty), motion: turn };
+                inner.places.insert(inner.home_of_output(i), self.new_buffer(ty, write));
+                // Where the last step has written.
+                let last = Place::Part { of, start: half(ty) * scan.steps.rem(&Dim::int(2)), motion: None };
+                let last = self.new_buffer(ty, last);
+                self.places.insert(Value { result: i as u32, ..value }, last);
+                whole.push(of);
+                continue;
+            }
+            let constant = content(self.graph, &self.constants, *x);
+            if let (Some(content), false) = (&constant, scanned.contains(&i)) {
+                inner.constants.insert(own, content.clone());
+                continue;
+            }
+            let buffer = match constant {
+                Some(content) => self.constant(content, None, self.graph.ty(*x)),
+                None => self.place(home(self.graph, &self.roots, *x), index),
+            };
+            whole.push(buffer);
+            let buffer = match scanned.contains(&i) {
+                true => self.new_buffer(ty, slice(buffer, ty)),
+                false => buffer,
+            };
+            inner.places.insert(own, buffer);
+        }
+        for i in scan.carries..scan.body.outputs.len() {
+            let ty = scan.body.ty(scan.body.outputs[i].1);
+            let buffer = self.place(Value { result: i as u32, ..value }, index);
+            whole.push(buffer);
+            inner.places.insert(inner.home_of_output(i), self.new_buffer(ty, slice(buffer, ty)));
+        }
+        inner.out = std::mem::take(&mut self.out);
+        inner.known = std::mem::take(&mut self.known);
+        inner.groups()?;
+        (self.out, self.known) = (inner.out, inner.known);
+        let last = self.out.steps.len() - 1;
+        if let Step::Loop(around) = &mut self.out.steps[index] {
+            around.steps = last - index;
+        }
+        // What one iteration reads or leaves to another lives as long as the loop.
+        for buffer in whole {
+            self.out.keep(buffer, index);
+            self.out.keep(buffer, last);
+        }
+        Ok(())
+    }
+
+    /// The value in whose memory an output lies.
+    fn home_of_output(&self, output: usize) -> Value {
+        home(self.graph, &self.roots, self.graph.outputs[output].1)
+    }
+
     fn group(&mut self, group: &Group) -> Result<(), LowerError> {
+        if let Some((value, scan)) = scan_of(self.graph, group) {
+            self.scan(value, scan)?;
+            self.stored.extend(&group.roots);
+            return Ok(());
+        }
         if self.routine(group) {
             return Ok(());
         }
@@ -258,9 +469,9 @@ impl<B: Backend> Lower<'_, B> {
         let mut buffers = vec![];
         for operand in self.graph.node(node).operands.clone() {
             let home = home(self.graph, &self.roots, operand);
-            buffers.push(match is_constant(self.graph, &self.constants, home) {
-                true => self.constant(operand, None, self.graph.ty(operand).dims.clone()),
-                false => self.place(home, index),
+            buffers.push(match content(self.graph, &self.constants, home) {
+                Some(content) => self.constant(content, None, self.graph.ty(operand)),
+                None => self.place(home, index),
             });
         }
         // A result that nobody reads has room nevertheless.
@@ -274,7 +485,7 @@ impl<B: Backend> Lower<'_, B> {
             self.out.kernels.len() - 1
         });
         let (sizes, work) = (routine.sizes, routine.work);
-        self.out.steps.push(Step { kernel, buffers, sizes, work, nodes: group.nodes.clone() });
+        self.out.steps.push(Step::Launch(Launch { kernel, buffers, sizes, work, nodes: group.nodes.clone() }));
         true
     }
 
@@ -335,37 +546,33 @@ impl<B: Backend> Lower<'_, B> {
         for (buffer, value) in built.kernel.buffers.iter().zip(&built.values) {
             let Some(value) = value else { continue };
             let home = home(self.graph, &self.roots, *value);
-            buffers.push(match is_constant(self.graph, &self.constants, home) {
+            buffers.push(match content(self.graph, &self.constants, home) {
                 // In the layout of the kernel that reads it. The layout speaks of dims as the kernel sees them.
-                true => {
+                Some(content) => {
                     let layouts = self.out.kernels[kernel].loops().map_or(&[][..], |l| &l.schedule.layouts);
                     let layout = layouts.iter().find(|l| l.buffer == buffer.name).cloned();
-                    self.constant(*value, layout, buffer.dims.iter().map(|e| dim(*e, &built.sizes)).collect())
+                    let dims = buffer.dims.iter().map(|e| dim(*e, &built.sizes)).collect();
+                    self.constant(content, layout, &TensorType::new(buffer.elem, dims))
                 }
-                false => self.place(home, index),
+                None => self.place(home, index),
             });
         }
         self.stored.extend(&group.roots);
         let work = work(&built);
         let sizes = built.sizes;
-        self.out.steps.push(Step { kernel, buffers, sizes, work, nodes: group.nodes.clone() });
+        self.out.steps.push(Step::Launch(Launch { kernel, buffers, sizes, work, nodes: group.nodes.clone() }));
     }
 
-    fn constant(&mut self, value: Value, layout: Option<Layout>, dims: Vec<Dim>) -> usize {
-        let place = Place::Constant { value, layout };
-        let known = self.out.buffers.iter().position(|b| b.place == place && b.dims == dims);
-        known.unwrap_or_else(|| {
-            self.out.buffers.push(Buffer { place, elem: self.graph.ty(value).elem, dims });
-            self.out.buffers.len() - 1
-        })
+    fn constant(&mut self, content: Content, layout: Option<Layout>, ty: &TensorType) -> usize {
+        let place = Place::Constant { content, layout };
+        let known = self.out.buffers.iter().position(|b| b.place == place && b.dims == ty.dims);
+        known.unwrap_or_else(|| self.new_buffer(ty, place))
     }
 
     /// The buffer of a value with memory of its own, in use by `step`.
     fn place(&mut self, home: Value, step: usize) -> usize {
         if let Some(known) = self.places.get(&home) {
-            if let Place::Arena { last, .. } = &mut self.out.buffers[*known].place {
-                *last = step;
-            }
+            self.out.keep(*known, step);
             return *known;
         }
         let inputs = self.graph.operands.iter().filter(|o| o.storage == Storage::Input);
@@ -375,7 +582,7 @@ impl<B: Backend> Lower<'_, B> {
             (None, Some(operand)) => Place::Kept(operand),
             (None, None) => Place::Arena { first: step, last: step },
         };
-        let buffer = self.new_buffer(home, place);
+        let buffer = self.new_buffer(self.graph.ty(home), place);
         self.places.insert(home, buffer);
         buffer
     }
@@ -404,6 +611,14 @@ impl Refusal {
             Refusal::Schedule { kernel, schedule, error } => LowerError::Schedule { kernel, schedule, error },
         }
     }
+}
+
+/// The scan that a group is.
+fn scan_of<'g>(graph: &'g Graph, group: &Group) -> Option<(Value, &'g Scan)> {
+    group.nodes.iter().find_map(|value| match graph.op(*value) {
+        Op::Scan(scan) => Some((*value, scan)),
+        _ => None,
+    })
 }
 
 /// Nodes of a group that are no views.

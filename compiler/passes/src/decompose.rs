@@ -2,11 +2,17 @@
 
 use crate::Cx;
 use graph::{Dim, Elem, Graph, Op, OpError, Origin, Value, ops};
+use std::collections::HashMap;
 
 type Rule = fn(&mut Graph, Value) -> Result<Option<Value>, OpError>;
 
-const RULES: &[(&str, Rule)] =
-    &[("argmax", argmax), ("conv_transpose", conv_transpose), ("conv of groups", conv_of_groups)];
+const RULES: &[(&str, Rule)] = &[
+    ("argmax", argmax),
+    ("conv_transpose", conv_transpose),
+    ("conv of groups", conv_of_groups),
+    ("scan of one step", scan_of_one_step),
+    ("scan along an inner axis", scan_along),
+];
 
 pub fn run(graph: &mut Graph, cx: &mut Cx) -> Result<(), OpError> {
     let mut todo = graph.order();
@@ -224,4 +230,108 @@ fn conv_of_groups(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpEr
     };
     let apart = graph.push(ops::Conv { apart: true, ..conv.clone() }, &[x, w], &node.origin)?;
     graph.push(ops::Reshape { shape: node.types[0].dims.clone() }, &[apart], &node.origin).map(Some)
+}
+
+/// One step is no loop.
+fn scan_of_one_step(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
+    let node = graph.node(value).clone();
+    let Op::Scan(scan) = &node.op else { return Ok(None) };
+    if scan.steps != Dim::int(1) {
+        return Ok(None);
+    }
+    let [_, scanned, _] = scan.operands();
+    let mut known = HashMap::new();
+    for (i, x) in node.operands.iter().enumerate() {
+        let shape = scan.body.ty(scan.inner(i)).dims.clone();
+        let own = if scanned.contains(&i) { graph.push(ops::Reshape { shape }, &[*x], &node.origin)? } else { *x };
+        known.insert(scan.inner(i), own);
+    }
+    for inner in scan.body.order() {
+        if !matches!(scan.body.op(inner), Op::Operand(_)) {
+            graph.copy(&scan.body, inner, &mut known);
+        }
+    }
+    let mut results = vec![];
+    for ((_, output), ty) in scan.body.outputs.iter().zip(&node.types) {
+        results.push(graph.push(ops::Reshape { shape: ty.dims.clone() }, &[known[output]], &node.origin)?);
+    }
+    for (old, new) in graph.results(value).into_iter().zip(&results) {
+        graph.replace(old, *new);
+    }
+    Ok(results.first().copied())
+}
+
+/// Slices and what is stacked are parts of memory in one piece: steps become axis 0.
+fn scan_along(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
+    let node = graph.node(value).clone();
+    let Op::Scan(scan) = node.op else { return Ok(None) };
+    if scan.axis == 0 {
+        return Ok(None);
+    }
+    let axis = scan.axis;
+    let turned = |graph: &mut Graph, value: Value, from: usize, to: usize| {
+        let order = ops::moved(graph.ty(value).rank(), from, to);
+        transposed(graph, value, order)
+    };
+    let mut operands = node.operands;
+    let [_, scanned, _] = scan.operands();
+    for x in &mut operands[scanned] {
+        *x = turned(graph, *x, axis, 0)?;
+    }
+    let carries = scan.carries;
+    let first = graph.push(ops::Scan { axis: 0, ..scan }, &operands, &node.origin)?;
+    for (i, (old, new)) in graph.results(value).into_iter().zip(graph.results(first)).enumerate().skip(1) {
+        let new = if i < carries { new } else { turned(graph, new, 0, axis)? };
+        graph.replace(old, new);
+    }
+    if carries > 0 { Ok(Some(first)) } else { turned(graph, first, 0, axis).map(Some) }
+}
+
+/// The transpose of a value, as near to what it is made from as can be: a product whose rows are in another order is one of
+/// other rows, and those lie in memory one after the other.
+fn transposed(graph: &mut Graph, value: Value, order: Vec<usize>) -> Result<Value, OpError> {
+    let node = graph.node(value).clone();
+    let permuted = |dims: &[Dim]| order.iter().map(|a| dims[*a].clone()).collect::<Vec<_>>();
+    let stays = |mut axes: std::ops::Range<usize>| axes.all(|a| order[a] == a);
+    let (rank, alone) = (order.len(), graph.users(value).len() <= 1 && graph.leaving().all(|v| v != value));
+    let (op, operands): (Op, Vec<Value>) = match &node.op {
+        Op::Transpose(t) => {
+            let order: Vec<usize> = order.iter().map(|a| t.order[*a]).collect();
+            if order.is_sorted() {
+                return Ok(node.operands[0]);
+            }
+            (ops::Transpose { order }.into(), node.operands.clone())
+        }
+        Op::Full(full) => (ops::Full { shape: permuted(&full.shape), ..full.clone() }.into(), vec![]),
+        Op::Expand(e) if stays(rank - graph.ty(node.operands[0]).rank()..rank) => {
+            (ops::Expand { shape: permuted(&e.shape) }.into(), node.operands.clone())
+        }
+        op if alone && (op.attributes().is_empty() && op.kind() == ops::Kind::Element || matches!(op, Op::Cast(_))) => {
+            let operands = node.operands.iter().map(|x| transposed(graph, *x, order.clone()));
+            (node.op.clone(), operands.collect::<Result<_, _>>()?)
+        }
+        Op::Dot(dot) if alone => {
+            let all: Vec<usize> = (0..graph.ty(node.operands[0]).rank()).collect();
+            let is_row = |a: &usize| !dot.contract_x.contains(a) && !dot.batch_x.contains(a);
+            let rows: Vec<usize> = all.iter().copied().filter(is_row).collect();
+            let first = dot.batch_x.len();
+            if !(stays(0..first) && stays(first + rows.len()..rank)) {
+                return graph.push(ops::Transpose { order }, &[value], &node.origin);
+            }
+            let mut inner = all;
+            rows.iter().enumerate().for_each(|(i, row)| inner[*row] = rows[order[first + i] - first]);
+            (node.op.clone(), vec![transposed(graph, node.operands[0], inner)?, node.operands[1]])
+        }
+        // Rows of a table, by indices in another order.
+        Op::Take(take) if alone && take.axis == 0 => {
+            let indices = graph.ty(node.operands[1]).rank();
+            if !stays(indices..rank) {
+                return graph.push(ops::Transpose { order }, &[value], &node.origin);
+            }
+            let inner = order[..indices].to_vec();
+            (node.op.clone(), vec![node.operands[0], transposed(graph, node.operands[1], inner)?])
+        }
+        _ => (ops::Transpose { order }.into(), vec![value]),
+    };
+    graph.push(op, &operands, &node.origin)
 }

@@ -2,7 +2,7 @@
 //!
 //! Nodes join the group of an operand as they come, operands first: pointwise nodes join whatever has their elements,
 //! reductions join the rows they reduce. A group never needs its own results from outside, so groups can be ordered.
-//! Then pointwise groups move into their only user, product, row and product become attention, and what must lie in
+//! A scan is a group of its own, and the body in it has groups. Then pointwise groups move into their only user, product, row and product become attention, and what must lie in
 //! memory is found. Views join nobody: each group that looks through one computes it for itself.
 
 use crate::Cx;
@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub fn run(graph: &mut Graph, _: &mut Cx) -> Result<(), OpError> {
     separate_outputs(graph)?;
+    separate_carries(graph)?;
     let mut fuse = Fuse { graph, order: graph.order(), groups: vec![], of: HashMap::new() };
     fuse.form();
     fuse.absorb_producers();
@@ -19,18 +20,34 @@ pub fn run(graph: &mut Graph, _: &mut Cx) -> Result<(), OpError> {
     Ok(())
 }
 
-/// Each value that leaves has memory of its own: one that is given, or leaves twice, becomes a copy.
+/// Each value that leaves has memory of its own: one that is given, or leaves twice, becomes a copy. The last carry of a
+/// scan lies where the loop left it.
 fn separate_outputs(graph: &mut Graph) -> Result<(), OpError> {
     let mut owners = BTreeSet::new();
     for (i, value) in graph.leaving().collect::<Vec<_>>().into_iter().enumerate() {
         let owner = graph.owner(value);
-        if graph.is_given(owner) || !owners.insert(owner) {
+        let carried = matches!(graph.op(owner), Op::Scan(scan) if (owner.result as usize) < scan.carries);
+        if graph.is_given(owner) || carried || !owners.insert(owner) {
             let origin = graph.node(value).origin.clone();
             let copy = graph.push(ops::StopGradient {}, &[value], &origin)?;
             match i.checked_sub(graph.outputs.len()) {
                 None => graph.outputs[i].1 = copy,
                 Some(update) => graph.updates[update].1 = copy,
             }
+        }
+    }
+    Ok(())
+}
+
+/// Each first carry of a scan is a copy: the loop writes where it lies.
+fn separate_carries(graph: &mut Graph) -> Result<(), OpError> {
+    for value in graph.order() {
+        let Op::Scan(scan) = graph.op(value) else { continue };
+        for position in 0..scan.carries {
+            let node = graph.node(value);
+            let (first, origin) = (node.operands[position], node.origin.clone());
+            let copy = graph.push(ops::StopGradient {}, &[first], &origin)?;
+            graph.set_operand(value, position, copy);
         }
     }
     Ok(())
@@ -105,7 +122,7 @@ impl Fuse<'_> {
                     && match g.kind {
                         GroupKind::Pointwise => true,
                         GroupKind::Row => dims == g.rows,
-                        GroupKind::Contraction | GroupKind::Attention => false,
+                        GroupKind::Contraction | GroupKind::Attention | GroupKind::Scan => false,
                     }
             }
         };
@@ -179,6 +196,7 @@ impl Fuse<'_> {
         self.of.insert(node, group);
         let dims = space(&self.graph.ty(node).dims);
         let (kind, full) = match class {
+            _ if matches!(self.graph.op(node), Op::Scan(_)) => (GroupKind::Scan, dims.clone()),
             Class::Pointwise => (GroupKind::Pointwise, dims.clone()),
             Class::Contract => (GroupKind::Contraction, dims.clone()),
             Class::Reduce(_) => (GroupKind::Row, space(&self.graph.ty(self.graph.node(node).operands[0]).dims)),
@@ -207,7 +225,7 @@ impl Fuse<'_> {
             let fits = match u.kind {
                 GroupKind::Row => p.full == u.full || p.full == u.rows,
                 GroupKind::Pointwise => p.full == u.full,
-                GroupKind::Contraction | GroupKind::Attention => false,
+                GroupKind::Contraction | GroupKind::Attention | GroupKind::Scan => false,
             };
             let reads_fit = u.nodes.iter().all(|n| self.inlined_reads_fit(*n, p));
             if fits && reads_fit && !u.closed {
@@ -390,9 +408,25 @@ impl Roots<'_, '_> {
         for node in &self.fuse.order {
             let Some(group) = self.fuse.of.get(node) else { continue };
             for (i, operand) in graph.node(*node).operands.iter().enumerate() {
-                self.look(*operand, *group, graph.op(*node).reads_memory(i));
+                let memory = graph.op(*node).reads_memory(i) || self.turns_rows(*node, i);
+                self.look(*operand, *group, memory);
             }
         }
+    }
+
+    /// Whether the rows of a product come in another order than they lie in: in that order they are no single axis to tile,
+    /// and each may have few of them.
+    fn turns_rows(&self, node: Value, operand: usize) -> bool {
+        let graph = self.fuse.graph;
+        let (x, y) = (graph.node(node), graph.node(node).operands.get(operand));
+        let (Op::Dot(dot), Some(Op::Transpose(t))) = (&x.op, y.map(|y| graph.op(*y))) else { return false };
+        let (contract, batch) = match operand {
+            0 => (&dot.contract_x, &dot.batch_x),
+            _ => (&dot.contract_y, &dot.batch_y),
+        };
+        let dims = &graph.ty(x.operands[operand]).dims;
+        let rows = (0..dims.len()).filter(|a| !contract.contains(a) && !batch.contains(a) && dims[*a] != Dim::int(1));
+        !rows.map(|a| t.order[a]).is_sorted()
     }
 
     /// `value` is read by a node of `group`, perhaps through views: what is outside must lie in memory, and so must

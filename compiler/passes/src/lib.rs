@@ -5,8 +5,10 @@ pub mod dead;
 pub mod decompose;
 pub mod fold;
 pub mod fuse;
+pub mod hoist;
 pub mod padding;
 pub mod pipeline;
 pub mod simplify;
+pub mod sink;
 
 pub use pipeline::{Cx, Level, PIPELINE, Pass, PassError, run};

@@ -1,6 +1,6 @@
 //! The passes in order, and what runs them.
 
-use crate::{common, dead, decompose, fold, fuse, padding, simplify};
+use crate::{common, dead, decompose, fold, fuse, hoist, padding, simplify, sink};
 use graph::{Graph, OpError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,10 @@ pub struct Pass {
 pub const PIPELINE: &[Pass] = &[
     // First: what it makes is simplified like what the model says.
     Pass { name: "decompose", run: decompose::run, leaves: Level::Primitive },
+    // After decompose: scans run along axis 0.
+    Pass { name: "sink", run: sink::run, leaves: Level::Primitive },
+    // After sink: what the steps leave for sums may need no loop.
+    Pass { name: "hoist", run: hoist::run, leaves: Level::Primitive },
     Pass { name: "simplify", run: simplify::run, leaves: Level::Primitive },
     Pass { name: "fold", run: fold::run, leaves: Level::Primitive },
     Pass { name: "padding", run: padding::run, leaves: Level::Primitive },
@@ -31,6 +35,14 @@ pub const PIPELINE: &[Pass] = &[
     Pass { name: "dead", run: dead::run, leaves: Level::Primitive },
     Pass { name: "fuse", run: fuse::run, leaves: Level::Grouped },
 ];
+
+impl Pass {
+    /// Runs the pass on the graphs inside of nodes, then on the graph itself.
+    pub fn apply(&self, graph: &mut Graph, cx: &mut Cx) -> Result<(), OpError> {
+        graph.bodies_mut().try_for_each(|body| self.apply(body, cx))?;
+        (self.run)(graph, cx)
+    }
+}
 
 /// What passes share: how many rewrites may still happen, for bisecting a wrong one.
 #[derive(Clone, Debug)]
@@ -81,7 +93,7 @@ pub fn run(
 ) -> Result<(), PassError> {
     for pass in PIPELINE {
         let start = Instant::now();
-        (pass.run)(graph, cx).map_err(|e| PassError { pass: pass.name, message: e.to_string() })?;
+        pass.apply(graph, cx).map_err(|e| PassError { pass: pass.name, message: e.to_string() })?;
         let spent = start.elapsed();
         if cfg!(debug_assertions) {
             let checked = graph.verify().map_err(|e| e.to_string()).and_then(|()| graph.verify_text());

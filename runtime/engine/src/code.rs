@@ -11,7 +11,9 @@ use std::io;
 /// buffer, each size, a pointer to scratch memory of the thread. The call runs tasks from `begin` to `end`.
 pub type KernelFn = unsafe extern "C" fn(table: *const u64, begin: i64, end: i64);
 
-/// Compiled code of one entry: for each of its steps a table and a number of tasks, all of which it runs.
+/// Compiled code of one entry: for each of its steps a table and a number, which is that of the tasks of a kernel, all of
+/// which it runs, or of the iterations of a loop. The table of a loop holds three words for each address that it moves:
+/// what it is in the first iteration, then what changes it after each one, `(address ^ mask) + stride`.
 pub type EntryFn = unsafe extern "C" fn(tables: *const *const u64, tasks: *const i64);
 
 /// Bits of the error word: what a kernel found wrong.

@@ -5,7 +5,7 @@
 
 use crate::code::Blob;
 use crate::isa::Isa;
-use crate::plan::{Constant, Entry, Kept, Place, Program};
+use crate::plan::{Constant, Entry, Kept, Move, Place, Program, Step};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -100,7 +100,7 @@ impl Loaded<'_> {
             if entry.updates.iter().any(|k| *k >= self.kept.len()) {
                 return Err(format!("`{name}` updates what is not there"));
             }
-            for buffer in &entry.buffers {
+            for (index, buffer) in entry.buffers.iter().enumerate() {
                 let there = match &buffer.place {
                     Place::Input(i) => *i < entry.inputs.len(),
                     Place::Output(i) => *i < entry.outputs.len(),
@@ -110,15 +110,33 @@ impl Loaded<'_> {
                     }
                     Place::Kept(k) | Place::Next(k) => *k < self.kept.len(),
                     Place::Arena { first, last } => first <= last && *last < entry.steps.len(),
+                    Place::Part { of, moved_by, .. } => {
+                        *of < index && moved_by.is_none_or(|l| matches!(entry.steps.get(l), Some(Step::Loop(_))))
+                    }
                 };
                 if !there {
                     return Err(format!("`{name}` has a buffer in {:?}", buffer.place));
                 }
             }
-            for step in &entry.steps {
-                let buffers = step.buffers.iter().all(|b| *b < entry.buffers.len());
-                if step.kernel >= self.code.kernels.len() || !buffers || step.scratch > MOST_SCRATCH {
-                    return Err(format!("`{name}` has a step `{}` that cannot run", step.name));
+            for (index, step) in entry.steps.iter().enumerate() {
+                match step {
+                    Step::Launch(step) => {
+                        let buffers = step.buffers.iter().all(|b| *b < entry.buffers.len());
+                        if step.kernel >= self.code.kernels.len() || !buffers || step.scratch > MOST_SCRATCH {
+                            return Err(format!("`{name}` has a step `{}` that cannot run", step.name));
+                        }
+                    }
+                    Step::Loop(around) => {
+                        let inside = index + 1..entry.steps.len().min(index + 1 + around.steps);
+                        let slots = |step: &Step| match step {
+                            Step::Launch(launch) => launch.buffers.len() + 1,
+                            Step::Loop(inner) => 3 * inner.moves.len(),
+                        };
+                        let moves = |m: &Move| inside.contains(&m.step) && m.slot < slots(&entry.steps[m.step]);
+                        if inside.len() != around.steps || !around.moves.iter().all(moves) {
+                            return Err(format!("`{name}` has a loop that cannot run"));
+                        }
+                    }
                 }
             }
         }

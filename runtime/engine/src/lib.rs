@@ -14,5 +14,7 @@ pub use code::{Blob, Code, CodeMemory, EntryFn, KernelFn};
 pub use formula::Formula;
 pub use helper::Helper;
 pub use isa::Isa;
-pub use plan::{Condition, Constant, Entry, Guard, Kept, Place, PlanBuffer, Port, Program, Step};
+pub use plan::{
+    Condition, Constant, Entry, Guard, Kept, Launch, Loop, Motion, Move, Place, PlanBuffer, Port, Program, Step,
+};
 pub use session::{AsView, AsViewMut, CallError, Session, View, ViewMut};

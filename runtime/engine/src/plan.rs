@@ -31,6 +31,13 @@ pub enum Place {
         first: usize,
         last: usize,
     },
+    /// A part of a buffer before this one, so many bytes after its start; where it is before the first iteration of the
+    /// loop, a step, that moves it.
+    Part {
+        of: usize,
+        start: Formula,
+        moved_by: Option<usize>,
+    },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,9 +46,49 @@ pub struct PlanBuffer {
     pub bytes: Formula,
 }
 
-/// One kernel launch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Step {
+pub enum Step {
+    Launch(Launch),
+    Loop(Loop),
+}
+
+impl Step {
+    pub fn launch(&self) -> Option<&Launch> {
+        match self {
+            Step::Launch(launch) => Some(launch),
+            Step::Loop(_) => None,
+        }
+    }
+}
+
+/// The steps after this one, `count` times.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Loop {
+    pub count: Formula,
+    /// How many of the steps after this one are in the loop.
+    pub steps: usize,
+    pub moves: Vec<Move>,
+}
+
+/// A slot in the table of a step in the loop. Its address changes after each iteration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Move {
+    pub step: usize,
+    pub slot: usize,
+    pub motion: Motion,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Motion {
+    /// So many bytes further.
+    Stride(Formula),
+    /// From the start of the buffer that it is a part of to so many bytes after it, and back.
+    Turn(Formula),
+}
+
+/// One run of a kernel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Launch {
     /// For reports: what runs here.
     pub name: String,
     pub kernel: usize,

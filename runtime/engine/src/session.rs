@@ -5,8 +5,9 @@
 
 use crate::code::{DIVISION_BY_ZERO, EntryFn, KernelFn};
 use crate::formula::Formula;
-use crate::plan::{Condition, Constant, Entry, Place, PlanBuffer, Port, Program};
+use crate::plan::{Condition, Constant, Entry, Launch, Motion, Place, PlanBuffer, Port, Program, Step};
 use crate::pool::{Job, Pool};
+use std::ops::Range;
 use std::sync::Arc;
 use tensor::{AlignedBytes, Elem, Tensor};
 
@@ -112,19 +113,34 @@ pub struct Session {
 struct Bound {
     symbols: Vec<i64>,
     outputs: Vec<Vec<usize>>,
-    steps: Vec<BoundStep>,
+    steps: Steps,
     /// All steps as one function, if none is shared between threads.
     whole: Option<Whole>,
     /// Bytes of what is kept, and of next versions.
     kept: Vec<(Place, usize)>,
-    /// Slots that hold a pointer to an input, an output or what is kept: (step, slot, place).
-    patches: Vec<(usize, usize, Place)>,
+    patches: Vec<Patch>,
     /// Address of the arena and of scratch when the tables were filled.
     arena: usize,
     peak: usize,
 }
 
-struct BoundStep {
+/// A slot that holds a pointer into an input, an output or what is kept: so many bytes after its start.
+struct Patch {
+    step: usize,
+    slot: usize,
+    place: Place,
+    offset: u64,
+}
+
+/// Launches and loops, in order; the steps of a loop stand after it.
+struct Steps(Vec<BoundStep>);
+
+enum BoundStep {
+    Launch(BoundLaunch),
+    Loop(BoundLoop),
+}
+
+struct BoundLaunch {
     kernel: KernelFn,
     /// One table for each thread.
     tables: Vec<Vec<u64>>,
@@ -132,20 +148,95 @@ struct BoundStep {
     chunk: i64,
 }
 
+struct BoundLoop {
+    count: i64,
+    steps: usize,
+    /// The step and the slot of each address that changes.
+    moves: Vec<(usize, usize)>,
+    /// For each its first value, the mask and the stride.
+    table: Vec<u64>,
+}
+
+impl BoundStep {
+    fn table(&self) -> &[u64] {
+        match self {
+            BoundStep::Launch(launch) => &launch.tables[0],
+            BoundStep::Loop(around) => &around.table,
+        }
+    }
+
+    /// Where the table lies that code on one thread reads, and writes where a loop moves addresses.
+    fn address(&mut self) -> usize {
+        match self {
+            BoundStep::Launch(launch) => launch.tables[0].as_mut_ptr() as usize,
+            BoundStep::Loop(around) => around.table.as_mut_ptr() as usize,
+        }
+    }
+
+    fn set(&mut self, slot: usize, value: u64) {
+        match self {
+            BoundStep::Launch(launch) => launch.tables.iter_mut().for_each(|table| table[slot] = value),
+            BoundStep::Loop(around) => around.table[slot] = value,
+        }
+    }
+
+    /// Tasks of a launch, iterations of a loop.
+    fn count(&self) -> i64 {
+        match self {
+            BoundStep::Launch(launch) => launch.tasks,
+            BoundStep::Loop(around) => around.count,
+        }
+    }
+}
+
+impl Steps {
+    /// Runs steps one after the other; `launch` runs a kernel.
+    fn run(&mut self, range: Range<usize>, launch: &mut impl FnMut(usize, &BoundLaunch)) {
+        let mut at = range.start;
+        while at < range.end {
+            let (count, body) = match &self.0[at] {
+                BoundStep::Launch(step) => {
+                    launch(at, step);
+                    at += 1;
+                    continue;
+                }
+                BoundStep::Loop(around) => (around.count, at + 1..at + 1 + around.steps),
+            };
+            self.change(at, |_, [first, ..]| first);
+            for _ in 0..count {
+                self.run(body.clone(), launch);
+                self.change(at, |now, [_, mask, stride]| (now ^ mask).wrapping_add(stride));
+            }
+            at = body.end;
+        }
+    }
+
+    /// Gives the addresses that a loop moves new values, made from those they have.
+    fn change(&mut self, index: usize, value: impl Fn(u64, [u64; 3]) -> u64) {
+        let BoundStep::Loop(around) = &self.0[index] else { return };
+        for i in 0..around.moves.len() {
+            let BoundStep::Loop(around) = &self.0[index] else { return };
+            let ((step, slot), words) = (around.moves[i], &around.table[3 * i..3 * i + 3]);
+            let new = value(self.0[step].table()[slot], [words[0], words[1], words[2]]);
+            self.0[step].set(slot, new);
+        }
+    }
+}
+
 /// The arguments of an entry's function.
 struct Whole {
     entry: EntryFn,
-    /// For each step the address of its table, and its tasks.
+    /// For each step the address of its table, and its tasks or iterations.
     tables: Vec<usize>,
-    tasks: Vec<i64>,
+    counts: Vec<i64>,
 }
 
-struct Launch<'a> {
+struct Task<'a> {
     kernel: KernelFn,
     tables: &'a [Vec<u64>],
 }
 
-impl Job for Launch<'_> {
+impl Job for Task<'_> {
     fn run(&self, thread: usize, begin: i64, end: i64) {
         // SAFETY: the tables hold pointers to live buffers of the sizes the kernel was compiled for (`bind`).
         unsafe { (self.kernel)(self.tables[thread].as_ptr(), begin, end) }
@@ -203,25 +294,25 @@ impl Session {
         let bound = self.bound[entry].as_mut().expect("prepared");
         check_outputs(plan, bound, outputs)?;
         make_room(&self.program, &bound.kept, &mut self.kept, &mut self.next);
-        for (step, slot, place) in &bound.patches {
+        for Patch { step, slot, place, offset } in &bound.patches {
             let pointer = match place {
                 Place::Input(i) => inputs[*i].as_view().bytes.as_ptr() as u64,
                 Place::Output(i) => outputs[*i].as_view_mut().bytes.as_mut_ptr() as u64,
                 Place::Kept(k) => self.kept[*k].as_ptr() as u64,
                 Place::Next(k) => self.next[*k].as_mut_ptr() as u64,
-                Place::Constant(_) | Place::Arena { .. } => continue,
+                Place::Constant(_) | Place::Arena { .. } | Place::Part { .. } => continue,
             };
-            bound.steps[*step].tables.iter_mut().for_each(|table| table[*slot] = pointer);
+            bound.steps.0[*step].set(*slot, pointer.wrapping_add(*offset));
         }
         *self.error = 0;
         match &bound.whole {
-            // SAFETY: as in `Launch`; there are a table and a number of tasks for each step.
-            Some(whole) => unsafe { (whole.entry)(whole.tables.as_ptr().cast(), whole.tasks.as_ptr()) },
+            // SAFETY: as in `Task`; there are a table and a number for each step.
+            Some(whole) => unsafe { (whole.entry)(whole.tables.as_ptr().cast(), whole.counts.as_ptr()) },
             None => {
-                for step in &bound.steps {
-                    let launch = Launch { kernel: step.kernel, tables: &step.tables };
-                    self.pool.run(&launch, step.tasks, step.chunk);
-                }
+                let all = 0..bound.steps.0.len();
+                bound.steps.run(all, &mut |_, step| {
+                    self.pool.run(&Task { kernel: step.kernel, tables: &step.tables }, step.tasks, step.chunk);
+                });
             }
         }
         // SAFETY: kernels write the word through a pointer kept in their tables.
@@ -235,16 +326,22 @@ impl Session {
         }
     }
 
-    /// Times each step of an entry once, after a call has bound it: name and nanoseconds.
+    /// Times each launch of an entry, after a call has bound it: name and nanoseconds, those of all iterations together.
     pub fn profile(&mut self, entry: usize) -> Vec<(String, u64)> {
         let plan = &self.program.entries[entry];
-        let Some(bound) = &self.bound[entry] else { return vec![] };
-        let time = |step: &BoundStep, pool: &mut Pool| {
+        let Some(bound) = &mut self.bound[entry] else { return vec![] };
+        let mut times = vec![0; plan.steps.len()];
+        let all = 0..plan.steps.len();
+        bound.steps.run(all, &mut |index, step| {
             let start = std::time::Instant::now();
-            pool.run(&Launch { kernel: step.kernel, tables: &step.tables }, step.tasks, step.chunk);
-            start.elapsed().as_nanos() as u64
+            self.pool.run(&Task { kernel: step.kernel, tables: &step.tables }, step.tasks, step.chunk);
+            times[index] += start.elapsed().as_nanos() as u64;
+        });
+        let named = |(step, time)| match step {
+            &Step::Launch(Launch { ref name, .. }) => Some((name.clone(), time)),
+            Step::Loop(_) => None,
         };
-        plan.steps.iter().zip(&bound.steps).map(|(s, b)| (s.name.clone(), time(b, &mut self.pool))).collect()
+        plan.steps.iter().zip(times).filter_map(named).collect()
     }
 
     fn prepare(&mut self, entry: usize, inputs: &[impl AsView]) -> Result<(), CallError> {
@@ -279,51 +376,92 @@ impl Session {
             self.arena = AlignedBytes::zeroed(peak);
         }
         let threads = self.pool.threads();
-        let scratch = plan.steps.iter().map(|s| s.scratch).max().unwrap_or(0);
+        let launches = plan.steps.iter().filter_map(Step::launch);
+        let scratch = launches.map(|s| s.scratch).max().unwrap_or(0);
         if self.scratch.first().is_none_or(|s| s.len() < scratch) {
             self.scratch = (0..threads).map(|_| AlignedBytes::zeroed(scratch)).collect();
             // Tables of other entries point to the old memory.
             self.bound.iter_mut().for_each(|b| *b = None);
         }
-        let arena = self.arena.as_mut_ptr();
+        let arena = self.arena.as_mut_ptr() as u64;
+        let address = |place: &Place, buffer: usize| match place {
+            Place::Constant(c) => Some(program.constant(*c) as u64),
+            Place::Arena { .. } => Some(arena + offsets[buffer] as u64),
+            // Only a call knows.
+            _ => None,
+        };
         let mut steps = vec![];
+        for step in &plan.steps {
+            steps.push(match step {
+                Step::Launch(step) => {
+                    let mut table = vec![&raw mut *self.error as u64];
+                    table.resize(step.buffers.len() + 1, 0);
+                    for size in &step.sizes {
+                        table.push(value(size)? as u64);
+                    }
+                    let with_scratch =
+                        |s: &mut AlignedBytes| table.iter().copied().chain([s.as_mut_ptr() as u64]).collect();
+                    let tables = self.scratch.iter_mut().map(with_scratch).collect();
+                    let (tasks, cost) = (value(&step.tasks)?, value(&step.cost)?);
+                    let chunk = if cost < SHARE_NS { tasks.max(1) } else { chunk(tasks, threads as i64) };
+                    BoundStep::Launch(BoundLaunch { kernel: program.code.kernel(step.kernel), tables, tasks, chunk })
+                }
+                Step::Loop(around) => {
+                    let moves = around.moves.iter().map(|m| (m.step, m.slot)).collect();
+                    let table = vec![0; 3 * around.moves.len()];
+                    BoundStep::Loop(BoundLoop { count: value(&around.count)?, steps: around.steps, moves, table })
+                }
+            });
+        }
         let mut patches = vec![];
         for (index, step) in plan.steps.iter().enumerate() {
-            let mut table = vec![&raw mut *self.error as u64];
-            for buffer in &step.buffers {
-                table.push(match &plan.buffers[*buffer].place {
-                    Place::Constant(c) => program.constant(*c) as u64,
-                    Place::Arena { .. } => arena as u64 + offsets[*buffer] as u64,
-                    place => {
-                        patches.push((index, table.len(), place.clone()));
-                        0
-                    }
-                });
+            let buffers = step.launch().map_or(&[][..], |launch| &launch.buffers);
+            for (position, buffer) in buffers.iter().enumerate() {
+                // From the buffer to the memory that it is a part of; an address that a loop moves starts in its table.
+                let (mut step, mut slot, mut at, mut offset) = (index, position + 1, *buffer, 0);
+                while let Place::Part { of, start, moved_by } = &plan.buffers[at].place {
+                    offset += value(start)?;
+                    at = *of;
+                    let Some(by) = moved_by else { continue };
+                    let Step::Loop(around) = &plan.steps[*by] else { continue };
+                    let Some(number) = around.moves.iter().position(|m| (m.step, m.slot) == (step, slot)) else {
+                        continue;
+                    };
+                    (step, slot) = (*by, 3 * number);
+                    let (mask, stride) = match &around.moves[number].motion {
+                        Motion::Stride(bytes) => (0, value(bytes)?),
+                        Motion::Turn(bytes) => {
+                            let first = address(&plan.buffers[at].place, at).unwrap_or(0);
+                            (first ^ first.wrapping_add(value(bytes)? as u64), 0)
+                        }
+                    };
+                    steps[step].set(slot + 1, mask);
+                    steps[step].set(slot + 2, stride as u64);
+                }
+                let place = &plan.buffers[at].place;
+                match address(place, at) {
+                    Some(address) => steps[step].set(slot, address.wrapping_add(offset as u64)),
+                    None => patches.push(Patch { step, slot, place: place.clone(), offset: offset as u64 }),
+                }
             }
-            for size in &step.sizes {
-                table.push(value(size)? as u64);
-            }
-            let with_scratch = |s: &mut AlignedBytes| table.iter().copied().chain([s.as_mut_ptr() as u64]).collect();
-            let tables: Vec<Vec<u64>> = self.scratch.iter_mut().map(with_scratch).collect();
-            let (tasks, cost) = (value(&step.tasks)?, value(&step.cost)?);
-            let chunk = if cost < SHARE_NS { tasks.max(1) } else { chunk(tasks, threads as i64) };
-            steps.push(BoundStep { kernel: program.code.kernel(step.kernel), tables, tasks, chunk });
         }
         let mut outputs = vec![];
         for port in &plan.outputs {
             let shape = port.dims.iter().map(|d| Ok(value(d)? as usize)).collect::<Result<Vec<_>, CallError>>()?;
             outputs.push(shape);
         }
-        let alone = threads == 1 || steps.iter().all(|s| s.tasks <= s.chunk);
+        let shared = |s: &BoundStep| matches!(s, BoundStep::Launch(l) if l.tasks > l.chunk);
+        let alone = threads == 1 || !steps.iter().any(shared);
         let whole = alone.then(|| Whole {
             entry: program.code.entry(entry),
-            tables: steps.iter().map(|s| s.tables[0].as_ptr() as usize).collect(),
-            tasks: steps.iter().map(|s| s.tasks).collect(),
+            tables: steps.iter_mut().map(BoundStep::address).collect(),
+            counts: steps.iter().map(BoundStep::count).collect(),
         });
+        let (steps, arena) = (Steps(steps), arena as usize);
         let changing = |b: &PlanBuffer| matches!(b.place, Place::Kept(_) | Place::Next(_));
         let kept = plan.buffers.iter().zip(&bytes).filter(|(b, _)| changing(b)).map(|(b, n)| (b.place.clone(), *n));
         let kept = kept.collect();
-        self.bound[entry] = Some(Bound { symbols, outputs, steps, whole, kept, patches, arena: arena as usize, peak });
+        self.bound[entry] = Some(Bound { symbols, outputs, steps, whole, kept, patches, arena, peak });
         Ok(())
     }
 }

@@ -1,16 +1,15 @@
 //! Loops over an axis that carry values from step to step.
 
 use super::{Elaborator, Result, Scope, Val};
-use crate::ast::Scan;
+use crate::ast::{Pattern, Scan};
 use diag::{Code, Diagnostic, Span};
-use graph::Value;
+use graph::{Op, Value};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-/// Steps that are written out one after another, at most.
-const UNROLLED: i64 = 256;
-
 impl Elaborator<'_> {
-    /// A scan over an axis of known size is unrolled; afterwards the carried names hold their last values.
+    /// The body is elaborated once, on placeholders for the carries and for one place of the axis; what it computes from
+    /// them becomes the body of a `scan`. Afterwards the carried names hold their last values.
     pub(super) fn scan(&mut self, scan: &Scan, span: Span, scope: &Rc<Scope>) -> Result<Val> {
         let mut carried = vec![];
         for arg in &scan.carry {
@@ -27,56 +26,61 @@ impl Elaborator<'_> {
         }
         let over = self.expr(&scan.over, scope)?;
         let xs = self.tensor(&over, None, scan.over.span)?;
-        let ty = self.ty(xs);
+        let mut slice = self.ty(xs);
         let axis = match &scan.along {
             Some(along) => {
                 let value = self.expr(along, scope)?;
-                self.axis(&value, ty.rank(), along.span)?
+                self.axis(&value, slice.rank(), along.span)?
             }
-            None => self.axis(&Val::int(0), ty.rank(), scan.over.span)?,
+            None => self.axis(&Val::int(0), slice.rank(), scan.over.span)?,
         };
+        let steps = slice.dims.remove(axis);
+
         let inner = Scope::inside(scope);
-        carried.iter().for_each(|(name, first)| inner.set(&name.text, Val::Tensor(*first)));
-        let steps = ty.dims[axis].as_int();
-        let count = steps.filter(|n| *n <= UNROLLED).unwrap_or(1);
-        let mut stacked = vec![];
-        for step in 0..count {
-            let at = if scan.reversed { count - 1 - step } else { step };
-            let x = self.take_one(xs, axis, at, scan.over.span)?;
-            self.match_pattern(&scan.pattern, Val::Tensor(x), &inner)?;
-            let value = self.block(&scan.body, &inner)?;
-            stacked.push(value);
-            for (name, first) in &carried {
-                self.keeps_type(&name.text, *first, &inner, name.span)?;
-            }
+        let mut operands = vec![];
+        for (name, first) in &carried {
+            let carry = self.graph.placeholder(name.text.clone(), self.ty(*first), self.origin(name.span));
+            inner.set(&name.text, Val::Tensor(carry));
+            operands.push(carry);
         }
-        if steps != Some(count) {
-            let size = &ty.dims[axis];
-            let error = Diagnostic::new(Code::NOT_YET, span, format!("a scan over {size} steps is not compiled yet"));
-            return Err(Box::new(error.help(match size.as_var() {
-                Some(name) => format!("with a known length of at most {UNROLLED} it is written out: -D {name}=35"),
-                None => format!("a known length of at most {UNROLLED} is written out step by step"),
-            })));
+        let place = self.graph.placeholder(pattern_name(&scan.pattern), slice, self.origin(scan.over.span));
+        operands.push(place);
+        self.match_pattern(&scan.pattern, Val::Tensor(place), &inner)?;
+        let before: HashSet<Value> = self.graph.order().into_iter().collect();
+        let versions: HashMap<String, Value> = self.versions.iter().map(|(n, v)| (n.clone(), v.value)).collect();
+        let value = self.block(&scan.body, &inner)?;
+        let mut outputs = vec![];
+        for (name, first) in &carried {
+            outputs.push((name.text.clone(), self.keeps_type(&name.text, *first, &inner, name.span)?));
         }
-        for (name, _) in &carried {
-            if let Some(last) = inner.get(&name.text) {
-                scope.set(&name.text, last);
-            }
+        let value_span = scan.body.value_span();
+        self.stacked_values(&value, axis, value_span, &mut outputs)?;
+        self.leaves_only_carries(&versions, &before, span)?;
+
+        let (body, captures) = self.graph.enclose("body", &operands, &outputs);
+        let firsts = carried.iter().map(|(_, first)| *first);
+        let operands: Vec<Value> = firsts.chain([xs]).chain(captures).collect();
+        let (carries, reversed, body) = (carried.len(), scan.reversed, body.into());
+        if outputs.is_empty() {
+            return Ok(Val::None);
         }
-        if scan.reversed {
-            stacked.reverse();
+        let scan = graph::ops::Scan { steps, axis, reversed, carries, scanned: 1, body };
+        let results = self.push(scan, &operands, span)?;
+        let mut results = self.graph.results(results).into_iter();
+        for ((name, _), last) in carried.iter().zip(results.by_ref()) {
+            scope.set(&name.text, Val::Tensor(last));
         }
-        self.stack_values(&stacked, axis, scan.body.value_span())
+        Ok(with_tensors(&value, &mut results))
     }
 
-    fn keeps_type(&mut self, name: &str, first: Value, scope: &Rc<Scope>, span: Span) -> Result<()> {
-        let Some(now) = scope.get(name) else { return Ok(()) };
+    /// The value of a carry after one step, which has the type of the first.
+    fn keeps_type(&mut self, name: &str, first: Value, scope: &Rc<Scope>, span: Span) -> Result<Value> {
         let elem = self.ty(first).elem;
+        let now = self.name(name, span, scope)?;
         let value = self.tensor(&now, Some(elem), span)?;
         let (before, after) = (self.ty(first), self.ty(value));
         if before == after {
-            scope.set(name, Val::Tensor(value));
-            return Ok(());
+            return Ok(value);
         }
         let (before, after) = (self.dims_text(&before), self.dims_text(&after));
         let message =
@@ -88,36 +92,75 @@ impl Elaborator<'_> {
         super::shape::shape_text(&ty.dims)
     }
 
-    /// The values of all steps along one axis; of tuples, each field.
-    fn stack_values(&mut self, values: &[Val], axis: usize, span: Span) -> Result<Val> {
-        match values.first() {
-            None | Some(Val::None) => Ok(Val::None),
-            Some(Val::Tuple(fields)) => {
-                let mut out = vec![];
-                for (i, (name, _)) in fields.iter().enumerate() {
-                    let parts: Vec<Val> = values
-                        .iter()
-                        .filter_map(|v| if let Val::Tuple(f) = v { f.get(i).map(|(_, v)| v.clone()) } else { None })
-                        .collect();
-                    out.push((name.clone(), self.stack_values(&parts, axis, span)?));
-                }
-                Ok(Val::Tuple(Rc::new(out)))
-            }
-            Some(_) => {
-                let mut tensors = vec![];
-                for value in values {
-                    tensors.push(self.tensor(value, None, span)?);
-                }
-                let rank = self.ty(tensors[0]).rank();
+    /// Adds the tensors of a value, those of tuples and lists one by one, to what a body gives.
+    fn stacked_values(
+        &mut self,
+        value: &Val,
+        axis: usize,
+        span: Span,
+        outputs: &mut Vec<(String, Value)>,
+    ) -> Result<()> {
+        match value {
+            Val::None => Ok(()),
+            Val::Tuple(fields) => fields.iter().try_for_each(|(_, v)| self.stacked_values(v, axis, span, outputs)),
+            Val::List(items) => items.iter().try_for_each(|v| self.stacked_values(v, axis, span, outputs)),
+            value => {
+                let tensor = self.tensor(value, None, span)?;
+                let rank = self.ty(tensor).rank();
                 if axis > rank {
-                    return self.fail(
-                        Code::SHAPE,
-                        span,
-                        format!("values of rank {rank} cannot be stacked along axis {axis}"),
-                    );
+                    let message = format!("values of rank {rank} cannot be stacked along axis {axis}");
+                    return self.fail(Code::SHAPE, span, message);
                 }
-                self.stack(&tensors, axis, span).map(Val::Tensor)
+                let number = (1..).map(|n| format!("y{n}")).find(|name| outputs.iter().all(|(n, _)| n != name));
+                outputs.push((number.expect("numbers do not end"), tensor));
+                Ok(())
             }
         }
+    }
+
+    /// Steps have only carries to leave something to each other, and the same numbers in each step are not random.
+    fn leaves_only_carries(
+        &self,
+        versions: &HashMap<String, Value>,
+        before: &HashSet<Value>,
+        span: Span,
+    ) -> Result<()> {
+        let updated = |(name, v): &(&String, &super::Version)| v.updated && versions.get(*name) != Some(&v.value);
+        if let Some((name, _)) = self.versions.iter().find(updated) {
+            let message =
+                format!("`{name}` is updated in every step of a scan; make it a carry and update it afterwards");
+            return self.fail(Code::NOT_YET, span, message);
+        }
+        let mut new = self.graph.order().into_iter().filter(|v| !before.contains(v));
+        match new.find(|v| matches!(self.graph.op(*v), Op::RandomBits(_))) {
+            None => Ok(()),
+            Some(value) => {
+                let message = "random numbers in the body of a scan are not compiled yet";
+                let error = Diagnostic::new(Code::NOT_YET, self.graph.node(value).origin.span, message);
+                let error = error.other(span, "the scan");
+                Err(Box::new(error.help("make them before the scan, for all steps at once, and scan over them too")))
+            }
+        }
+    }
+}
+
+/// A name for one place of what is scanned.
+fn pattern_name(pattern: &Pattern) -> String {
+    match pattern {
+        Pattern::Name(name) if name.text != "_" => name.text.clone(),
+        _ => "x".into(),
+    }
+}
+
+/// A value like another, with the next of `tensors` in the place of each.
+fn with_tensors(value: &Val, tensors: &mut impl Iterator<Item = Value>) -> Val {
+    match value {
+        Val::None => Val::None,
+        Val::Tuple(fields) => {
+            let fields = fields.iter().map(|(name, v)| (name.clone(), with_tensors(v, tensors)));
+            Val::Tuple(Rc::new(fields.collect()))
+        }
+        Val::List(items) => Val::list(items.iter().map(|v| with_tensors(v, tensors)).collect::<Vec<_>>()),
+        _ => tensors.next().map_or(Val::None, Val::Tensor),
     }
 }

@@ -610,25 +610,6 @@ impl Elaborator<'_> {
         self.push(ops::Slice { axis, start, stop, step: 1 }, &[x], span)
     }
 
-    /// Tensors of one type, one after another along a new axis.
-    pub(super) fn stack(&mut self, values: &[Value], axis: usize, span: Span) -> Result<Value> {
-        let mut parts = vec![];
-        for value in values {
-            let mut dims = self.graph.ty(*value).dims.clone();
-            dims.insert(axis, Dim::int(1));
-            parts.push(self.reshape(*value, dims, span)?);
-        }
-        self.push(ops::Concat { axis }, &parts, span)
-    }
-
-    /// One place of an axis, without the axis.
-    pub(super) fn take_one(&mut self, x: Value, axis: usize, i: i64, span: Span) -> Result<Value> {
-        let part = self.one_of(x, axis, &Dim::int(i), span)?;
-        let mut dims = self.graph.ty(part).dims.clone();
-        dims.remove(axis);
-        self.reshape(part, dims, span)
-    }
-
     pub(super) fn ty(&self, value: Value) -> TensorType {
         self.graph.ty(value).clone()
     }

@@ -2,6 +2,7 @@
 
 use crate::array::Array;
 use crate::dim::Dim;
+use crate::nodes::Graph;
 use tensor::Elem;
 
 /// An attribute as front ends and text forms see it.
@@ -14,6 +15,7 @@ pub enum Attr {
     Elem(Elem),
     List(Vec<Attr>),
     Array(Array),
+    Graph(Box<Graph>),
 }
 
 /// Numbers are equal if nothing can tell them apart: NaN is NaN, and 0 is not -0.
@@ -30,6 +32,7 @@ impl PartialEq for Attr {
             (Attr::Array(a), Attr::Array(b)) => {
                 (a.elem, &a.shape) == (b.elem, &b.shape) && a.data.iter().zip(&b.data).all(|(a, b)| same(*a, *b))
             }
+            (Attr::Graph(a), Attr::Graph(b)) => a == b,
             _ => false,
         }
     }
@@ -74,6 +77,7 @@ attr_types! {
     bool, "true or false", |x| Attr::Bool(*x), |a| match a { Attr::Bool(b) => Some(*b), _ => None };
     Elem, "an element type", |x| Attr::Elem(*x), |a| match a { Attr::Elem(e) => Some(*e), _ => None };
     String, "a string", |x| Attr::Str(x.clone()), |a| match a { Attr::Str(s) => Some(s.clone()), _ => None };
+    Box<Graph>, "a graph", |x| Attr::Graph(x.clone()), |a| match a { Attr::Graph(g) => Some(g.clone()), _ => None };
     Array, "a constant", |x| Attr::Array(x.clone()), |a| match a { Attr::Array(x) => Some(x.clone()), _ => None };
     f64, "a number", |x| Attr::Float(*x), |a| match a {
         Attr::Float(x) => Some(*x),

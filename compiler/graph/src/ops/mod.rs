@@ -21,6 +21,7 @@ use crate::gradient::{Grad, Vjp};
 use crate::types::TensorType;
 pub use attributes::{Attr, AttrInfo, AttrType};
 use kernel::{Elem, ExprId};
+pub use scan::moved;
 
 /// What kind of code an operator becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,7 +238,7 @@ ops! {
     arange::Arange, full::Full, take::Take, gather::Gather, slice_at::SliceAt,
     scatter_add::ScatterAdd, scatter::Scatter, update_at::UpdateAt, sort::Sort, top_k::TopK,
     random_bits::RandomBits,
-    constant::Constant, dim::DimValue, size::Size, stop_gradient::StopGradient,
+    constant::Constant, dim::DimValue, size::Size, stop_gradient::StopGradient, scan::Scan,
 }
 
 impl Op {

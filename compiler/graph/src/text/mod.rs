@@ -64,6 +64,8 @@ impl fmt::Display for Attr {
             Attr::Str(s) => write!(f, "{s:?}"),
             Attr::Elem(e) => write!(f, "{e}"),
             Attr::List(items) => write!(f, "[{}]", join(items)),
+            // As it stands inside of a node.
+            Attr::Graph(graph) => write!(f, "{}", graph.to_string().trim_end().replace('\n', "\n  ")),
             Attr::Array(a) => {
                 write!(f, "{}[{}] ", a.elem, join(&a.shape))?;
                 match (a.data.len() <= SHOWN, a.elem.is_float()) {
@@ -159,14 +161,25 @@ impl Graph {
     /// are taken from here.
     pub fn verify_text(&self) -> Result<(), String> {
         let text = self.to_string();
-        let large = self.order().into_iter().filter_map(|v| match self.op(v) {
-            Op::Constant(c) if c.value.data.len() > SHOWN => Some((hash(&c.value), c.value.clone())),
-            _ => None,
-        });
-        match parse::graph(&text, &large.collect()) {
+        let mut large = HashMap::new();
+        self.collect_large(&mut large);
+        match parse::graph(&text, &large) {
             Ok(parsed) if parsed == *self => Ok(()),
             Ok(parsed) => Err(format!("the text of `{}` parses to another graph:\n{text}\nand\n{parsed}", self.name)),
             Err(e) => Err(format!("the text of `{}` does not parse: {e}\n{text}", self.name)),
+        }
+    }
+
+    /// Constants that print as a hash, by it.
+    fn collect_large(&self, large: &mut HashMap<u64, Array>) {
+        for value in self.order() {
+            match self.op(value) {
+                Op::Constant(c) if c.value.data.len() > SHOWN => {
+                    large.insert(hash(&c.value), c.value.clone());
+                }
+                Op::Scan(scan) => scan.body.collect_large(large),
+                _ => {}
+            }
         }
     }
 }

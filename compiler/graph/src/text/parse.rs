@@ -48,9 +48,12 @@ fn error<T>(at: &Pair<Rule>, message: impl Into<String>) -> Result<T> {
 
 /// The graph of a text; constants that stand there as a hash are those of `constants`.
 pub(super) fn graph(text: &str, constants: &HashMap<u64, Array>) -> Result<Graph> {
-    let pair = parse(Rule::graph, text)?;
+    graph_of(parse(Rule::graph_only, text)?, constants)
+}
+
+fn graph_of(pair: Pair<Rule>, constants: &HashMap<u64, Array>) -> Result<Graph> {
     let stated = numbers(&pair)?;
-    let free: Vec<u32> = (0..).filter(|n| !stated.contains(n)).take(text.matches('%').count()).collect();
+    let free: Vec<u32> = (0..).filter(|n| !stated.contains(n)).take(pair.as_str().matches('%').count()).collect();
     let mut reader = Reader {
         graph: Graph::default(),
         nodes: BTreeMap::new(),
@@ -285,6 +288,7 @@ impl Reader<'_> {
     fn attr(&self, pair: Pair<Rule>) -> Result<Attr> {
         let pair = first(pair);
         Ok(match pair.as_rule() {
+            Rule::graph => Attr::Graph(graph_of(pair, self.constants)?.into()),
             Rule::list => Attr::List(pair.into_inner().map(|a| self.attr(a)).collect::<Result<_>>()?),
             Rule::string => Attr::Str(string(pair)?),
             Rule::truth => Attr::Bool(pair.as_str() == "true"),

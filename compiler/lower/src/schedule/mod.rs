@@ -35,7 +35,7 @@ pub fn choose(kernel: &Kernel, kind: GroupKind, target: &Target) -> Result<Sched
         GroupKind::Attention => attention::text(&shape, target),
         GroupKind::Contraction => contraction::text(&shape, target),
         GroupKind::Row => rows::text(&shape, target),
-        GroupKind::Pointwise => pointwise::text(&shape, target),
+        GroupKind::Pointwise | GroupKind::Scan => pointwise::text(&shape, target),
     };
     text.unwrap_or_else(|| plain(&shape)).parse()
 }
