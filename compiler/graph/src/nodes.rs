@@ -367,15 +367,15 @@ impl Graph {
         targets.into_iter().map(|node| Value { node, result: 0 }).collect()
     }
 
+    /// Whether a node has this very result as an operand, or it leaves the graph.
+    pub fn is_used(&self, value: Value) -> bool {
+        self.users(value).iter().any(|u| self.node(*u).operands.contains(&value)) || self.leaving().any(|v| v == value)
+    }
+
     /// Nodes that give a name to a size that data chooses.
     fn sizes(&self) -> impl Iterator<Item = Value> + '_ {
         let nodes = self.nodes.node_indices().filter(|n| matches!(self.nodes[*n].op, Op::Size(_)));
         nodes.map(|n| Value { node: n.index() as u32, result: 0 })
-    }
-
-    /// Whether a node has this very result as an operand, or it leaves the graph.
-    pub fn is_used(&self, value: Value) -> bool {
-        self.users(value).iter().any(|u| self.node(*u).operands.contains(&value)) || self.leaving().any(|v| v == value)
     }
 
     /// Values that leave the graph: outputs and new versions of storage.

@@ -131,12 +131,16 @@ impl Elaborator<'_> {
                 format!("`{name}` is updated in every step of a scan; make it a carry and update it afterwards");
             return self.fail(Code::NOT_YET, span, message);
         }
-        let mut new = self.graph.order().into_iter().filter(|v| !before.contains(v));
-        match new.find(|v| matches!(self.graph.op(*v), Op::RandomBits(_))) {
+        let new: Vec<Value> = self.graph.order().into_iter().filter(|v| !before.contains(v)).collect();
+        if let Some(value) = new.iter().find(|v| matches!(self.graph.op(**v), Op::Size(_))) {
+            let message = "a size that data chooses in the body of a scan is not compiled yet";
+            return self.fail(Code::NOT_YET, self.graph.node(*value).origin.span, message);
+        }
+        match new.iter().find(|v| matches!(self.graph.op(**v), Op::RandomBits(_))) {
             None => Ok(()),
             Some(value) => {
                 let message = "random numbers in the body of a scan are not compiled yet";
-                let error = Diagnostic::new(Code::NOT_YET, self.graph.node(value).origin.span, message);
+                let error = Diagnostic::new(Code::NOT_YET, self.graph.node(*value).origin.span, message);
                 let error = error.other(span, "the scan");
                 Err(Box::new(error.help("make them before the scan, for all steps at once, and scan over them too")))
             }
