@@ -16,40 +16,84 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let mut compiler = arguments.source.compiler()?;
-    let model = compiler.elaborate()?;
-    let count = |kind: &str| -> i64 {
-        let of_kind = model.stored.iter().filter(|s| format!("{:?}", s.storage).eq_ignore_ascii_case(kind));
-        of_kind.filter_map(|s| s.ty.elements().as_int()).sum()
-    };
-    let parameters = count("param");
-    let bytes: i64 =
-        model.stored.iter().filter_map(|s| Some(s.ty.elements().as_int()? * s.ty.elem.size() as i64)).sum();
-    let signature = |e: &nnc::ModelEntry| {
-        let inputs = e.graph.operands.iter().filter(|o| o.storage == nnc::Storage::Input);
-        let inputs: Vec<String> = inputs.map(|o| format!("{}: {}", o.name, e.graph.ty(o.value))).collect();
-        let outputs: Vec<String> = e.graph.outputs.iter().map(|(n, v)| format!("{n}: {}", e.graph.ty(*v))).collect();
-        (inputs, outputs)
-    };
+    let (model, training) = compiler.check()?;
+    let kinds = [nnc::Storage::Param, nnc::Storage::State, nnc::Storage::Cache];
+    let [parameters, states, caches] = kinds.map(|kind| Total::of(model.stored.iter().filter(|s| s.storage == kind)));
     if arguments.json {
+        let ports = |ports: Vec<(&str, nnc::TensorType)>| -> Vec<String> {
+            ports.iter().map(|(name, ty)| format!("{name}: {ty}")).collect()
+        };
         let entries = model.entries.iter().map(|e| {
-            let (inputs, outputs) = signature(e);
             let guards: Vec<&str> = e.graph.guards.iter().map(|g| g.text.as_str()).collect();
-            json!({"name": e.name, "inputs": inputs, "outputs": outputs, "guards": guards, "nodes": e.graph.len()})
+            json!({
+                "name": e.name, "inputs": ports(e.inputs()), "outputs": ports(e.outputs()), "guards": guards,
+                "nodes": e.graph.len(), "operations": nnc::operations(&e.graph).to_string(),
+            })
         });
         let entries: Vec<_> = entries.collect();
-        return Ok(format!(
-            "{}\n",
-            json!({"model": model.name, "parameters": parameters, "bytes": bytes, "entries": entries})
-        ));
+        let training = training.iter().map(|t| {
+            let names = |graphs: &[nnc::Graph]| graphs.iter().map(|g| g.name.clone()).collect::<Vec<_>>();
+            json!({"name": t.name, "steps": names(&t.steps), "metrics": names(&t.metrics)})
+        });
+        let line = json!({
+            "model": model.name, "parameters": parameters.elements, "bytes": parameters.bytes,
+            "state_bytes": states.bytes, "cache_bytes": caches.formula, "entries": entries,
+            "training": training.collect::<Vec<_>>(),
+        });
+        return Ok(format!("{line}\n"));
     }
     let mut out = String::new();
-    let _ = writeln!(out, "{}: {} parameters, {}", model.name, grouped(parameters), size(bytes));
+    let _ = writeln!(out, "{}: {} parameters, {}", model.name, grouped(parameters.elements), size(parameters.bytes));
+    if states.bytes > 0 {
+        let _ = writeln!(out, "  state, saved but not trained: {}", size(states.bytes));
+    }
+    if caches.count > 0 {
+        let _ = writeln!(out, "  caches, one of each for a session: {} bytes", caches.formula);
+    }
     for entry in &model.entries {
-        let (inputs, outputs) = signature(entry);
+        let text = |(name, ty): &(&str, nnc::TensorType)| format!("{name}: {ty}");
+        let inputs: Vec<String> = entry.inputs().iter().map(text).collect();
+        let outputs: Vec<String> = entry.outputs().iter().map(text).collect();
         let _ = writeln!(out, "  {}({})\n    -> ({})", entry.name, inputs.join(", "), outputs.join(", "));
         for guard in &entry.graph.guards {
             let _ = writeln!(out, "    where {}", guard.text);
         }
+        let _ = writeln!(out, "    operations: {}", nnc::operations(&entry.graph));
+    }
+    for block in &training {
+        let _ = writeln!(out, "  train {}", block.name);
+        for step in &block.steps {
+            let _ = writeln!(out, "    {} updates {} tensors", step.name, step.updates.len());
+        }
+        for metric in &block.metrics {
+            let _ = writeln!(out, "    metric {}", metric.name);
+        }
     }
     Ok(out)
+}
+
+/// What is stored of one kind, all together.
+#[derive(Default)]
+struct Total {
+    count: usize,
+    elements: i64,
+    bytes: i64,
+    /// The bytes, where they depend on the caller's sizes.
+    formula: String,
+}
+
+impl Total {
+    fn of<'s>(stored: impl Iterator<Item = &'s nnc::Stored>) -> Total {
+        let mut total = Total::default();
+        let mut bytes = nnc::Dim::int(0);
+        for s in stored {
+            let elements = s.ty.elements();
+            total.count += 1;
+            total.elements += elements.as_int().unwrap_or(0);
+            bytes = bytes + elements * nnc::Dim::int(s.ty.elem.size() as i64);
+        }
+        total.bytes = bytes.as_int().unwrap_or(0);
+        total.formula = bytes.to_string();
+        total
+    }
 }

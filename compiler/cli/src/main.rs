@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod compile;
+mod doc;
 mod doctor;
 mod dump;
 mod fmt;
@@ -41,6 +42,8 @@ enum Command {
     Dump(dump::Arguments),
     /// Tell what this machine offers
     Doctor(doctor::Arguments),
+    /// Print the signature and documentation of anything in the library, or list it
+    Doc(doc::Arguments),
     /// Explain a code such as E0301
     Explain {
         /// A code from an error message
@@ -112,6 +115,7 @@ fn main() -> ExitCode {
         Command::Names(arguments) => names::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Dump(arguments) => dump::run(&arguments),
+        Command::Doc(arguments) => doc::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -188,3 +188,38 @@ fn the_small_commands_answer() {
     let check: serde_json::Value = serde_json::from_str(&nnc(&format!("check {DIGITS} --json")).ok()).unwrap();
     assert_eq!(check["parameters"], 64 * 32 + 32 + 32 * 10 + 10);
 }
+
+#[test]
+fn a_model_is_told_without_compiling_it() {
+    let out = nnc("check dsl-examples/gpt2.nn --model Gpt2Medium -D B=1").ok();
+    assert!(out.starts_with("Gpt2Medium: 354,823,168 parameters, 1419.3 MB\n"), "{out}");
+    assert!(out.contains("    where pos + T <= 1024\n"), "{out}");
+    let json: serde_json::Value = serde_json::from_str(&nnc("check dsl-examples/mnist_mlp.nn --json").ok()).unwrap();
+    assert_eq!(json["parameters"], 203_530);
+    assert_eq!(json["entries"][0]["inputs"][0], "image: f32[B, 28, 28]");
+    assert_eq!(json["entries"][0]["operations"], "407050*B");
+    assert_eq!(json["training"][0]["metrics"][0], "accuracy");
+}
+
+#[test]
+fn anything_is_looked_up() {
+    let out = nnc("doc gelu").ok();
+    assert!(out.starts_with("fn gelu(x: [..S]) -> [..S]\n\n"), "{out}");
+    assert!(nnc("doc Block --file dsl-examples/gpt2.nn").ok().starts_with("layer Block(heads: int, context: int)"));
+    assert!(nnc("doc").ok().contains("\nstd/layers.nn\n  Linear "));
+    assert_eq!(nnc("doc Linera").refused(), "error: there is no `Linera`; did you mean `Linear`?\n");
+}
+
+#[test]
+fn models_of_several_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = folder.path().join("main.nn");
+    std::fs::write(&main, "import \"parts/block.nn\" as parts\nmodel M(x: [B, 8]) -> [B, 8] = x |> b: parts.Block()\n")
+        .unwrap();
+    let message = nnc(&format!("check {}", main.display())).refused();
+    assert!(message.contains("error[E0203]: cannot read `") && message.contains("parts/block.nn`"), "{message}");
+    std::fs::create_dir(folder.path().join("parts")).unwrap();
+    let block = "layer Block(x: [B, D]) -> [B, D] = x |> fc: Linear(D) |> relu\n";
+    std::fs::write(folder.path().join("parts/block.nn"), block).unwrap();
+    assert!(nnc(&format!("check {}", main.display())).ok().starts_with("M: 72 parameters"));
+}

@@ -3,7 +3,7 @@
 mod codes;
 mod render;
 
-pub use codes::{Code, explain};
+pub use codes::{Code, PAGES, Page, explain};
 use std::fmt;
 
 /// A file of a [`SourceMap`].
@@ -39,6 +39,11 @@ impl SourceMap {
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> FileId {
         self.files.push((name.into(), text.into()));
         FileId(self.files.len() as u32 - 1)
+    }
+
+    /// The file of this name.
+    pub fn find(&self, name: &str) -> Option<FileId> {
+        self.files.iter().position(|(n, _)| n == name).map(|at| FileId(at as u32))
     }
 
     pub fn name(&self, file: FileId) -> &str {

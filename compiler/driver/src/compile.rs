@@ -36,7 +36,26 @@ enum Source {
 pub fn compile(path: impl AsRef<Path>) -> Result<Compiler, Error> {
     let path = path.as_ref();
     let text = std::fs::read_to_string(path).map_err(|error| Error::Read { path: path.into(), error })?;
-    Ok(compile_text(&path.display().to_string(), &text))
+    let mut compiler = compile_text(&path.display().to_string(), &text);
+    if let Source::File(file) = compiler.source {
+        read_imports(&mut compiler.sources, file);
+    }
+    Ok(compiler)
+}
+
+/// Adds the files that a file imports, and those that they import. What cannot be read is left out: its import says so.
+fn read_imports(sources: &mut SourceMap, file: diag::FileId) {
+    let mut open = vec![file];
+    while let Some(file) = open.pop() {
+        for path in dsl::imports(sources.text(file)) {
+            let name = dsl::import_path(sources.name(file), &path);
+            if sources.find(&name).is_none()
+                && let Ok(text) = std::fs::read_to_string(&name)
+            {
+                open.push(sources.add(name, text));
+            }
+        }
+    }
 }
 
 /// A compiler for a model in memory; `name` stands for it in messages.
@@ -168,6 +187,16 @@ impl Compiler {
             Source::Graph(graph) => return Ok(model_of(graph.clone())),
         };
         let result = dsl::elaborate(&mut self.sources, file, self.model.as_deref(), &self.defines);
+        result.map_err(|diagnostics| Error::Model { diagnostics, sources: Box::new(self.sources.clone()) })
+    }
+
+    /// As [`Compiler::elaborate`], and the `train` blocks of the file too.
+    pub fn check(&mut self) -> Result<(dsl::Model, Vec<dsl::Training>), Error> {
+        let file = match &self.source {
+            Source::File(file) => *file,
+            Source::Graph(graph) => return Ok((model_of(graph.clone()), vec![])),
+        };
+        let result = dsl::elaborate_all(&mut self.sources, file, self.model.as_deref(), &self.defines);
         result.map_err(|diagnostics| Error::Model { diagnostics, sources: Box::new(self.sources.clone()) })
     }
 

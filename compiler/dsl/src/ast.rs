@@ -11,6 +11,14 @@ pub struct Name {
 #[derive(Clone, Debug)]
 pub struct File {
     pub items: Vec<Item>,
+    /// Every `@name(…)`, wherever it stands: they never change what is computed.
+    pub attributes: Vec<Attribute>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Attribute {
+    pub name: Name,
+    pub args: Vec<Arg>,
 }
 
 #[derive(Clone, Debug)]
@@ -24,11 +32,14 @@ pub struct Item {
 pub enum ItemKind {
     Import {
         path: String,
+        /// A path in quotes names a file, one without a part of the standard library.
+        is_file: bool,
         names: Vec<Name>,
         alias: Option<Name>,
     },
     Const {
         name: Name,
+        ty: Option<Ty>,
         value: Expr,
     },
     Type {
@@ -44,14 +55,71 @@ pub enum ItemKind {
         value: Expr,
     },
     Kernel(Kernel),
-    /// Provided by the runtime, or by code in another language.
-    Extern {
-        name: Name,
-    },
-    Train {
-        name: Name,
-    },
+    Extern(Extern),
+    Train(Train),
     Weights(Weights),
+}
+
+/// What is provided by the training runtime, or by code in another language.
+#[derive(Clone, Debug)]
+pub struct Extern {
+    pub kind: ExternKind,
+    pub name: Name,
+    pub params: Vec<Param>,
+    pub result: Ty,
+    pub facts: Vec<Fact>,
+    /// Where the code is.
+    pub binding: Option<Expr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExternKind {
+    Kernel,
+    Data,
+    Train,
+}
+
+#[derive(Clone, Debug)]
+pub struct Train {
+    pub name: Name,
+    pub config: Vec<Param>,
+    pub items: Vec<TrainItem>,
+}
+
+#[derive(Clone, Debug)]
+pub struct TrainItem {
+    pub span: Span,
+    pub kind: TrainKind,
+}
+
+#[derive(Clone, Debug)]
+pub enum TrainKind {
+    Data {
+        name: Name,
+        value: Expr,
+    },
+    Step(Box<Step>),
+    Metric {
+        name: Name,
+        batch: Name,
+        stream: Name,
+        value: Expr,
+    },
+    Bind(Bind),
+    /// `early_stop(accuracy, patience = 3)`
+    Rule(Expr),
+}
+
+/// `step name(batch in stream) updates net using Sgd(), clip_norm = 1.0 { … }`
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub name: Option<Name>,
+    pub batch: Name,
+    pub stream: Name,
+    pub updates: Expr,
+    pub optimiser: Expr,
+    pub options: Vec<Arg>,
+    pub body: Block,
 }
 
 /// A function, or the function form of a layer or entry.
@@ -92,6 +160,15 @@ pub struct Kernel {
     pub params: Vec<Param>,
     pub result: Ty,
     pub facts: Vec<Fact>,
+    pub equations: Vec<Equation>,
+    pub grad: Option<KernelGrad>,
+}
+
+/// The gradient of a kernel, in place of the derived one.
+#[derive(Clone, Debug)]
+pub struct KernelGrad {
+    pub span: Span,
+    pub params: Vec<Param>,
     pub equations: Vec<Equation>,
 }
 
@@ -243,6 +320,15 @@ pub struct Bind {
 pub enum Pattern {
     Name(Name),
     Tuple(Vec<Pattern>, Span),
+}
+
+impl Pattern {
+    pub fn span(&self) -> Span {
+        match self {
+            Pattern::Name(name) => name.span,
+            Pattern::Tuple(_, span) => *span,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

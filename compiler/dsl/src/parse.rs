@@ -5,6 +5,7 @@ use diag::{Code, Diagnostic, FileId, Span};
 use pest::Parser;
 use pest::iterators::{Pair, Pairs};
 use pest::pratt_parser::{Assoc, Op, PrattParser};
+use std::cell::RefCell;
 use std::sync::LazyLock;
 
 #[derive(pest_derive::Parser)]
@@ -66,7 +67,7 @@ pub(crate) fn part(text: &str, file: FileId, offset: usize) -> Result<File> {
     pest::set_call_limit(std::num::NonZeroUsize::new(CALLS));
     let mut pairs = Grammar::parse(Rule::file, text).map_err(|e| Box::new(syntax_error(&e, text, file, offset)))?;
     let file_pair = pairs.next().expect("a parse has its rule");
-    Builder { file, offset }.file(file_pair)
+    Builder { file, offset, attributes: RefCell::default() }.file(file_pair)
 }
 
 /// Where the items of a file that is known to parse stand, by name; for those that start with `word name`.
@@ -75,8 +76,10 @@ pub(crate) fn outline(text: &str) -> impl Iterator<Item = (&str, usize, &str)> {
     starts.push(text.len());
     (1..starts.len()).filter_map(move |i| {
         let item = without_trailer(&text[starts[i - 1]..starts[i]]);
-        let name = item.split(|c: char| !c.is_alphanumeric() && c != '_').nth(1)?;
-        Some((name, starts[i - 1], item))
+        let mut words = item.split(|c: char| !c.is_alphanumeric() && c != '_');
+        // `extern data mnist` has two words before its name.
+        let name = if words.next() == Some("extern") { words.nth(1) } else { words.next() };
+        Some((name?, starts[i - 1], item))
     })
 }
 
@@ -145,6 +148,7 @@ fn syntax_error(error: &pest::error::Error<Rule>, text: &str, file: FileId, offs
         ErrorVariant::ParsingError { positives, .. } => positives.iter().map(readable).collect(),
         ErrorVariant::CustomError { .. } => vec![],
     };
+    expected.retain(|e| *e != OTHER);
     expected.sort();
     expected.dedup();
     let message = match &expected[..] {
@@ -160,32 +164,59 @@ fn syntax_error(error: &pest::error::Error<Rule>, text: &str, file: FileId, offs
     }
 }
 
-/// Slips that people coming from Python make.
+/// Slips that people coming from other languages make: what stands at the place, on its line, or just before it.
+const HINTS: &[(&str, Place, &str)] = &[
+    ("//", Place::Before, "comments start with `#`; `//` divides and floors"),
+    ("def ", Place::Line, "functions start with `fn`: fn f(x: [B, D]) -> [B, D] = x"),
+    ("class ", Place::Line, "layers are written layer Block(out: int)(x: [B, D]) -> [B, out] { … }"),
+    ("lambda ", Place::Line, "a function value is written x => …"),
+    ("return ", Place::Line, "there is no `return`: the last line of a block is its value"),
+    ("elif ", Place::Line, "write `else if`"),
+    ("if ", Place::At, "a choice is written if c { a } else { b }"),
+    (" in range(", Place::Line, "ranges are written 0..n"),
+    ("'", Place::At, "strings stand in double quotes"),
+    ("&&", Place::At, "write `and`"),
+    ("||", Place::At, "write `or`"),
+    ("!", Place::At, "write `not`"),
+    ("&", Place::At, "on booleans write `and`, on integers bit_and(a, b)"),
+    ("^", Place::At, "powers are written `**`"),
+    ("++", Place::Line, "write i += 1"),
+];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    At,
+    Before,
+    Line,
+}
+
 fn hint(text: &str, at: usize) -> Option<&'static str> {
-    let line_start = text[..at.min(text.len())].rfind('\n').map_or(0, |i| i + 1);
+    let at = at.min(text.len());
+    let line_start = text[..at].rfind('\n').map_or(0, |i| i + 1);
     let line = text[line_start..].lines().next().unwrap_or_default();
-    let before = &text[line_start..at.min(text.len())];
-    let has = |s: &str| line.contains(s);
-    if has("//") && before.trim_end().ends_with("//") {
-        return Some("comments start with `#`; `//` divides and floors");
+    let (before, rest) = (&text[line_start..at], &text[at..]);
+    if before.trim().is_empty() && rest.starts_with(['[', '-']) {
+        return Some("a line may not start with `[` or `-`: give the value a name first, y = […], then write y");
     }
-    if has("def ") {
-        return Some("functions start with `fn`: fn f(x: [B, D]) -> [B, D] = x");
-    }
-    if has("lambda ") {
-        return Some("a function value is written x => …");
-    }
-    if before.contains('[') && text[at.min(text.len())..].starts_with(':') {
+    if before.contains('[') && rest.starts_with(':') {
         return Some("slices are written a..b, not a:b");
     }
-    if has("##") && !line.trim_start().starts_with("##") {
+    if rest.starts_with(':') && ["if ", "for ", "else"].iter().any(|w| line.trim_start().starts_with(w)) {
+        return Some("blocks stand in braces: if c { … }");
+    }
+    if line.contains("##") && !line.trim_start().starts_with("##") {
         return Some("`##` documents what follows on the next line; after code write `#`");
     }
-    if has(" in range(") {
-        return Some("ranges are written 0..n");
-    }
-    None
+    let found = HINTS.iter().find(|(slip, place, _)| match place {
+        Place::At => rest.starts_with(slip),
+        Place::Before => before.trim_end().ends_with(slip),
+        Place::Line => line.trim_start().starts_with(slip.trim_start()) || line.contains(&format!(" {slip}")),
+    });
+    found.map(|(_, _, help)| *help)
 }
+
+/// What is not worth a word in a message.
+const OTHER: &str = "";
 
 fn readable(rule: &Rule) -> &'static str {
     match rule {
@@ -204,13 +235,14 @@ fn readable(rule: &Rule) -> &'static str {
         Rule::assign_op => "`=`",
         Rule::call | Rule::index | Rule::field => "an operator",
         Rule::neg | Rule::not_ => "an expression",
-        _ => "something else",
+        _ => OTHER,
     }
 }
 
 struct Builder {
     file: FileId,
     offset: usize,
+    attributes: RefCell<Vec<Attribute>>,
 }
 
 impl Builder {
@@ -229,14 +261,32 @@ impl Builder {
     }
 
     fn file(&self, pair: Pair<Rule>) -> Result<File> {
+        for attr in pair.clone().into_inner().flatten().filter(|p| p.as_rule() == Rule::attr) {
+            let attribute = self.attribute(attr)?;
+            self.attributes.borrow_mut().push(attribute);
+        }
         let items = pair.into_inner().filter(|p| p.as_rule() == Rule::item);
-        Ok(File { items: items.map(|p| self.item(p)).collect::<Result<_>>()? })
+        let items = items.map(|p| self.item(p)).collect::<Result<_>>()?;
+        Ok(File { items, attributes: self.attributes.take() })
+    }
+
+    fn attribute(&self, pair: Pair<Rule>) -> Result<Attribute> {
+        let name = self.name(&find(&pair, Rule::path));
+        let args = pair.into_inner().find(|p| p.as_rule() == Rule::args);
+        Ok(Attribute { name, args: args.map_or(Ok(vec![]), |a| self.args(a))? })
     }
 
     fn item(&self, pair: Pair<Rule>) -> Result<Item> {
         let span = self.span(&pair);
         let mut doc = vec![];
+        let mut end = 0;
         for inner in pair.into_inner() {
+            // What stands before a blank line documents the file.
+            let place = inner.as_span();
+            if place.get_input().get(end..place.start()).is_some_and(|gap| gap.matches('\n').count() > 1) {
+                doc.clear();
+            }
+            end = place.end();
             let kind = match inner.as_rule() {
                 Rule::doc => {
                     doc.push(inner.as_str()[2..].trim().to_string());
@@ -246,7 +296,9 @@ impl Builder {
                 Rule::import => self.import(inner),
                 Rule::const_def => {
                     let name = self.name(&find(&inner, Rule::ident));
-                    ItemKind::Const { name, value: self.expr(find(&inner, Rule::expr))? }
+                    let ty = inner.clone().into_inner().find(|p| p.as_rule() == Rule::ty);
+                    let ty = ty.map(|t| self.ty(t)).transpose()?;
+                    ItemKind::Const { name, ty, value: self.expr(find(&inner, Rule::expr))? }
                 }
                 Rule::type_def => {
                     ItemKind::Type { name: self.name(&find(&inner, Rule::ident)), ty: self.ty(find(&inner, Rule::ty))? }
@@ -255,8 +307,8 @@ impl Builder {
                 Rule::layer_def => ItemKind::Layer(self.module(inner)?),
                 Rule::model_def => self.model(inner)?,
                 Rule::kernel_def => ItemKind::Kernel(self.kernel(inner)?),
-                Rule::extern_def => ItemKind::Extern { name: self.name(&find(&inner, Rule::ident)) },
-                Rule::train_def => ItemKind::Train { name: self.name(&find(&inner, Rule::ident)) },
+                Rule::extern_def => ItemKind::Extern(self.extern_def(inner)?),
+                Rule::train_def => ItemKind::Train(self.train(inner)?),
                 Rule::weights_def => ItemKind::Weights(self.weights(inner)?),
                 rule => unreachable!("the grammar puts no {rule:?} in an item"),
             };
@@ -266,16 +318,19 @@ impl Builder {
     }
 
     fn import(&self, pair: Pair<Rule>) -> ItemKind {
-        let (mut path, mut names, mut alias) = (String::new(), vec![], None);
+        let (mut path, mut names, mut alias, mut is_file) = (String::new(), vec![], None, false);
         for p in pair.into_inner() {
             match p.as_rule() {
-                Rule::string => path = p.as_str().trim_matches('"').to_string(),
+                Rule::string => {
+                    path = p.as_str().trim_matches('"').to_string();
+                    is_file = true;
+                }
                 Rule::path => path = p.as_str().to_string(),
                 Rule::import_names => names = p.into_inner().map(|n| self.name(&n)).collect(),
                 _ => alias = Some(self.name(&p)),
             }
         }
-        ItemKind::Import { path, names, alias }
+        ItemKind::Import { path, is_file, names, alias }
     }
 
     fn function(&self, pair: Pair<Rule>) -> Result<Function> {
@@ -359,27 +414,110 @@ impl Builder {
         self.error(span, "expected a member")
     }
 
+    fn extern_def(&self, pair: Pair<Rule>) -> Result<Extern> {
+        let word = pair.as_str().trim_start_matches("extern").trim_start();
+        let kind = match () {
+            _ if word.starts_with("kernel") => ExternKind::Kernel,
+            _ if word.starts_with("data") => ExternKind::Data,
+            _ => ExternKind::Train,
+        };
+        let name = self.name(&find(&pair, Rule::ident));
+        let result = self.ty(find(&pair, Rule::ty))?;
+        let mut e = Extern { kind, name, params: vec![], result, facts: vec![], binding: None };
+        for p in pair.into_inner() {
+            match p.as_rule() {
+                Rule::params => e.params = self.params(p)?,
+                Rule::where_ => e.facts = self.facts(p)?,
+                Rule::expr => e.binding = Some(self.expr(p)?),
+                _ => {}
+            }
+        }
+        Ok(e)
+    }
+
+    fn train(&self, pair: Pair<Rule>) -> Result<Train> {
+        let mut train = Train { name: self.name(&find(&pair, Rule::ident)), config: vec![], items: vec![] };
+        for p in pair.into_inner() {
+            match p.as_rule() {
+                Rule::params => train.config = self.params(p)?,
+                Rule::t_item => train.items.push(self.train_item(p)?),
+                _ => {}
+            }
+        }
+        Ok(train)
+    }
+
+    fn train_item(&self, pair: Pair<Rule>) -> Result<TrainItem> {
+        let mut inner = pair.into_inner().filter(|p| !matches!(p.as_rule(), Rule::doc | Rule::attr));
+        let item = inner.next().expect("an item of a train block has content");
+        let span = self.span(&item);
+        let kind = match item.as_rule() {
+            Rule::t_data => TrainKind::Data {
+                name: self.name(&find(&item, Rule::ident)),
+                value: self.expr(find(&item, Rule::expr))?,
+            },
+            Rule::t_step => TrainKind::Step(Box::new(self.step(item)?)),
+            Rule::t_metric => {
+                let names: Vec<Name> =
+                    item.clone().into_inner().filter(|p| p.as_rule() == Rule::ident).map(|p| self.name(&p)).collect();
+                let [name, batch, stream] = <[Name; 3]>::try_from(names).expect("the grammar demands three names");
+                TrainKind::Metric { name, batch, stream, value: self.expr(find(&item, Rule::expr))? }
+            }
+            Rule::bind => TrainKind::Bind(self.bind(item)?),
+            _ => TrainKind::Rule(self.expr(item)?),
+        };
+        Ok(TrainItem { span, kind })
+    }
+
+    fn step(&self, pair: Pair<Rule>) -> Result<Step> {
+        let (mut names, mut exprs, mut options, mut body) = (vec![], vec![], vec![], None);
+        for p in pair.into_inner() {
+            match p.as_rule() {
+                Rule::ident => names.push(self.name(&p)),
+                Rule::expr => exprs.push(self.expr(p)?),
+                Rule::named => {
+                    let name = self.name(&find(&p, Rule::word));
+                    options.push(Arg { name: Some(name), value: self.expr(find(&p, Rule::expr))? });
+                }
+                _ => body = Some(self.block(p)?),
+            }
+        }
+        let demanded = "the grammar demands them";
+        let (stream, batch) = (names.pop().expect(demanded), names.pop().expect(demanded));
+        let (optimiser, updates) = (exprs.pop().expect(demanded), exprs.pop().expect(demanded));
+        let body = body.expect(demanded);
+        Ok(Step { name: names.pop(), batch, stream, updates, optimiser, options, body })
+    }
+
     fn kernel(&self, pair: Pair<Rule>) -> Result<Kernel> {
         let span = self.span(&pair);
         let mut name = Name { text: String::new(), span };
-        let (mut params, mut result, mut facts, mut equations) = (vec![], None, vec![], vec![]);
+        let (mut params, mut result, mut facts, mut equations, mut grad) = (vec![], None, vec![], vec![], None);
         for p in pair.into_inner() {
             match p.as_rule() {
                 Rule::ident => name = self.name(&p),
                 Rule::params => params = self.params(p)?,
                 Rule::ty => result = Some(self.ty(p)?),
                 Rule::where_ => facts = self.facts(p)?,
-                Rule::equations => {
-                    let inner = p.into_inner().filter(|e| e.as_rule() == Rule::equation);
-                    equations = inner.map(|e| self.equation(e)).collect::<Result<_>>()?;
+                Rule::equations => equations = self.equations(p)?,
+                Rule::grad => {
+                    grad = Some(KernelGrad {
+                        span: self.span(&p),
+                        params: self.params(find(&p, Rule::params))?,
+                        equations: self.equations(find(&p, Rule::equations))?,
+                    });
                 }
                 _ => {}
             }
         }
         match result {
-            Some(result) => Ok(Kernel { name, params, result, facts, equations }),
+            Some(result) => Ok(Kernel { name, params, result, facts, equations, grad }),
             None => self.error(span, "a kernel states its result type"),
         }
+    }
+
+    fn equations(&self, pair: Pair<Rule>) -> Result<Vec<Equation>> {
+        pair.into_inner().filter(|e| e.as_rule() == Rule::equation).map(|e| self.equation(e)).collect()
     }
 
     fn equation(&self, pair: Pair<Rule>) -> Result<Equation> {

@@ -8,7 +8,7 @@ fn mistakes_are_explained() {
         let folder = path.parent().unwrap().to_path_buf();
         let mut sources = SourceMap::default();
         let id = sources.add("model.nn", std::fs::read_to_string(path).unwrap());
-        let message = match dsl::elaborate(&mut sources, id, None, &[]) {
+        let message = match dsl::elaborate_all(&mut sources, id, None, &[]) {
             Ok(_) => "accepted".to_string(),
             Err(errors) => errors.iter().map(|e| e.render(&sources, false)).collect::<Vec<_>>().join("\n\n"),
         };

@@ -30,3 +30,16 @@ fn deep_nesting_is_refused_and_cheap() {
     let text = format!("const a = {}1{}", "f(".repeat(150), ")".repeat(150));
     assert!(dsl::parse(&text, FileId(0)).is_ok());
 }
+
+/// The library resolves as a whole, what no example uses included.
+#[test]
+fn the_standard_library_names_only_what_is_there() {
+    for (name, text) in dsl::STANDARD_LIBRARY {
+        let mut sources = SourceMap::default();
+        let model = "\nmodel Check(x: [B]) -> [B] = x\n";
+        let id = sources.add(*name, format!("{text}{model}"));
+        if let Err(errors) = dsl::elaborate(&mut sources, id, None, &[]) {
+            panic!("{}", errors.iter().map(|e| e.render(&sources, false)).collect::<Vec<_>>().join("\n\n"));
+        }
+    }
+}

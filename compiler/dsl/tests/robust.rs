@@ -116,8 +116,8 @@ fn changed_models_do_not_panic() {
                 let run = std::panic::catch_unwind(|| {
                     let mut sources = SourceMap::default();
                     let id = sources.add("model.nn", changed.clone());
-                    match dsl::elaborate(&mut sources, id, None, &[]) {
-                        Ok(model) => model.entries.iter().for_each(|e| e.graph.verify().unwrap()),
+                    match dsl::elaborate_all(&mut sources, id, None, &[]) {
+                        Ok((model, _)) => model.entries.iter().for_each(|e| e.graph.verify().unwrap()),
                         Err(errors) => drop(errors.iter().map(|e| e.render(&sources, false)).collect::<Vec<_>>()),
                     }
                     if let Ok(formatted) = dsl::format(&changed) {

@@ -2,7 +2,7 @@
 
 use crate::dim::{Atom, Dim};
 use num_rational::Ratio;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,7 +32,8 @@ impl fmt::Display for Fact {
     }
 }
 
-/// Everything assumed in one entry. Named sizes are at least 1.
+/// Everything assumed in one entry. Named sizes are at least 1, but for those that data chooses: of these `0 <= n` is
+/// assumed, and that is what lets them be 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// In the order in which they were taken.
@@ -41,6 +42,8 @@ pub struct Facts {
     known: BTreeMap<Arc<str>, Dim>,
     /// Differences that are not negative: `b - a` for `a <= b`.
     nonnegative: Vec<Dim>,
+    /// Sizes that may be 0.
+    from_zero: BTreeSet<Arc<str>>,
 }
 
 impl Facts {
@@ -48,6 +51,9 @@ impl Facts {
     pub fn assume(&mut self, fact: &Fact) {
         self.assumed.push(fact.clone());
         match fact {
+            Fact::Le(a, b) if *a == Dim::int(0) && b.as_var().is_some() => {
+                self.from_zero.extend(b.as_var().map(Arc::from));
+            }
             Fact::Le(a, b) => {
                 let difference = self.normalize(&(b.clone() - a.clone()));
                 self.nonnegative.push(difference);
@@ -146,29 +152,31 @@ impl Facts {
     /// By signs of coefficients, after taking away at most two known differences.
     fn is_nonnegative(&self, dim: &Dim) -> bool {
         let facts = &self.nonnegative;
-        by_signs(dim)
-            || facts.iter().any(|f| by_signs(&(dim.clone() - f.clone())))
-            || facts.iter().any(|f| facts.iter().any(|g| by_signs(&(dim.clone() - f.clone() - g.clone()))))
+        self.by_signs(dim)
+            || facts.iter().any(|f| self.by_signs(&(dim.clone() - f.clone())))
+            || facts.iter().any(|f| facts.iter().any(|g| self.by_signs(&(dim.clone() - f.clone() - g.clone()))))
     }
-}
 
-/// Whether no integer that the dim can be is negative: with every named size written as 1 + v, v >= 0, remainders
-/// between 0 and what they divide by, and other atoms at least 0, no coefficient is negative and the rest is above -1.
-fn by_signs(dim: &Dim) -> bool {
-    let shifted = without_floors(dim).substitute(&|name| Some(Dim::var(name) + Dim::int(1)));
-    let zero = Ratio::from_integer(0);
-    let mut least = zero;
-    for (monomial, factor) in shifted.terms() {
-        match &monomial[..] {
-            [] => least += factor,
-            [(Atom::Rem(_, by), 1)] if factor < zero && by.as_int().is_some_and(|n| n > 0) => {
-                least += factor * (by.as_int().unwrap_or(1) - 1);
+    /// Whether no integer that the dim can be is negative: with every named size written as its least value + v,
+    /// v >= 0, remainders between 0 and what they divide by, and other atoms at least 0, no coefficient is negative and
+    /// the rest is above -1.
+    fn by_signs(&self, dim: &Dim) -> bool {
+        let least = |name: &str| Dim::int(!self.from_zero.contains(name) as i64);
+        let shifted = without_floors(dim).substitute(&|name| Some(Dim::var(name) + least(name)));
+        let zero = Ratio::from_integer(0);
+        let mut least = zero;
+        for (monomial, factor) in shifted.terms() {
+            match &monomial[..] {
+                [] => least += factor,
+                [(Atom::Rem(_, by), 1)] if factor < zero && by.as_int().is_some_and(|n| n > 0) => {
+                    least += factor * (by.as_int().unwrap_or(1) - 1);
+                }
+                _ if factor < zero => return false,
+                _ => {}
             }
-            _ if factor < zero => return false,
-            _ => {}
         }
+        least > Ratio::from_integer(-1)
     }
-    least > Ratio::from_integer(-1)
 }
 
 /// `floor(p / c)` written as `(p - p % c) / c`, so that `p` may cancel.
@@ -212,6 +220,17 @@ mod tests {
         assert_eq!(facts.le(&v("S"), &Dim::int(600)), Verdict::Proved);
         assert_eq!(facts.le(&v("T"), &Dim::int(511)), Verdict::Unknown);
         assert_eq!(facts.upper_bound(&v("T")), Some(512));
+    }
+
+    #[test]
+    fn sizes_that_data_chooses_may_be_zero() {
+        let mut facts = Facts::default();
+        facts.assume(&Fact::Le(Dim::int(0), v("pos")));
+        facts.assume(&Fact::Le(v("pos") + v("T"), Dim::int(8)));
+        assert_eq!(facts.le(&Dim::int(0), &v("pos")), Verdict::Proved);
+        assert_eq!(facts.le(&Dim::int(1), &v("pos")), Verdict::Unknown);
+        assert_eq!(facts.le(&v("T"), &Dim::int(8)), Verdict::Proved);
+        assert_eq!(facts.le(&v("pos"), &Dim::int(7)), Verdict::Proved);
     }
 
     #[test]

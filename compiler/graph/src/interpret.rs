@@ -25,17 +25,21 @@ pub fn values(graph: &Graph, operands: &[Array]) -> Result<HashMap<Value, Array>
     values_of_sizes(graph, operands, &|name| sizes.get(name).copied())
 }
 
-/// Every value of a graph, where sizes are known.
+/// Every value of a graph, where sizes are known but for those that the graph itself names.
 pub fn values_of_sizes(graph: &Graph, operands: &[Array], sizes: Sizes) -> Result<HashMap<Value, Array>, OpError> {
     let given = graph.operands.iter().map(|o| o.value).zip(operands.iter().cloned());
     let mut values: HashMap<Value, Array> = given.collect();
+    let mut named: HashMap<&str, i64> = HashMap::new();
     for value in graph.order() {
         let node = graph.node(value);
         if matches!(node.op, Op::Operand(_)) {
             continue;
         }
         let operands: Vec<Array> = node.operands.iter().map(|v| values[v].clone()).collect();
-        let results = node.op.eval(&operands, sizes)?;
+        let results = node.op.eval(&operands, &|name| named.get(name).copied().or_else(|| sizes(name)))?;
+        if let Op::Size(size) = &node.op {
+            named.insert(&size.name, results[0].data[0] as i64);
+        }
         values.extend(graph.results(value).into_iter().zip(results));
     }
     Ok(values)

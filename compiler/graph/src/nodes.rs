@@ -269,6 +269,12 @@ impl Graph {
         targets.into_iter().map(|node| Value { node, result: 0 }).collect()
     }
 
+    /// Nodes that give a name to a size that data chooses.
+    fn sizes(&self) -> impl Iterator<Item = Value> + '_ {
+        let nodes = self.nodes.node_indices().filter(|n| matches!(self.nodes[*n].op, Op::Size(_)));
+        nodes.map(|n| Value { node: n.index() as u32, result: 0 })
+    }
+
     /// Values that leave the graph: outputs and new versions of storage.
     pub fn leaving(&self) -> impl Iterator<Item = Value> + '_ {
         self.outputs.iter().map(|(_, v)| *v).chain(self.updates.iter().map(|(_, v)| *v))
@@ -291,10 +297,10 @@ impl Graph {
     }
 
     /// Removes nodes from which nothing that leaves the graph is reached; says whether there were any.
-    /// Operands of the whole graph stay.
+    /// Operands of the whole graph stay, and sizes: types may mention them.
     pub fn remove_dead(&mut self) -> bool {
         let mut live: BTreeSet<u32> = self.operands.iter().map(|o| o.value.node).collect();
-        let mut stack: Vec<Value> = self.leaving().collect();
+        let mut stack: Vec<Value> = self.leaving().chain(self.sizes()).collect();
         while let Some(value) = stack.pop() {
             if live.insert(value.node) || self.node(value).operands.is_empty() {
                 stack.extend(&self.node(value).operands);

@@ -184,3 +184,19 @@ proptest! {
         let _ = text.parse::<Dim>();
     }
 }
+
+#[test]
+fn sizes_that_data_chooses() {
+    let text = "graph @g(%x: f32[8], %pos: i32[]) {\n  assume 0 <= pos\n  guard pos <= 8\n  \
+                %2 = size %pos {name = \"pos\", most = 8} : i64[]\n  \
+                %3 = slice %x {axis = 0, start = 0, stop = pos, step = 1} : f32[pos]\n  \
+                %4 = sum %3 {axes = [0], keep = false} : f32[]\n  return y = %4\n}\n";
+    let graph = graph::Graph::parse(text).unwrap();
+    graph.verify().unwrap();
+    assert_eq!(graph.to_string(), text);
+    let x = graph::Array::from_fn(graph::Elem::F32, vec![8], |i| i[0] as f64);
+    let run = |pos: f64| graph::interpret::run(&graph, &[x.clone(), graph::Array::scalar(graph::Elem::I32, pos)]);
+    assert_eq!(run(4.0).unwrap()[0].data, [6.0]);
+    assert_eq!(run(0.0).unwrap()[0].data, [0.0]);
+    assert!(run(9.0).is_err());
+}

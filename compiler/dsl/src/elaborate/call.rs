@@ -1,8 +1,10 @@
 //! Calls: arguments to parameters, functions, layers, and what the compiler provides.
 
+use super::instance::Frame;
+use super::report::{Use, UseOf};
 use super::shape::{Place, What};
 use super::{Elaborator, Result, Scope, Val, list_of, nearest};
-use crate::ast::{Arg, Function, Module, Name, Param, StmtKind};
+use crate::ast::{Arg, Extern, ExternKind, Form, Function, Member, Module, Name, Param, StmtKind};
 use diag::{Code, Diagnostic, Span};
 use graph::ops::{Attr, AttrInfo, OpInfo};
 use graph::{Array, Dim, Elem};
@@ -20,8 +22,8 @@ pub(crate) struct Given {
 /// Defaults of attributes that the graph's text form always states.
 const ATTRIBUTE_DEFAULTS: &[(&str, &str, i64)] = &[("argmax", "axis", -1), ("sort", "axis", -1), ("top_k", "axis", -1)];
 
-/// Calls that a message names, at most.
-const USES: usize = 8;
+/// Calls inside each other, at most.
+const CALLS: usize = 200;
 
 /// Operators with several results, and the names of these.
 const RESULTS: &[(&str, &[&str])] = &[("sort", &["values", "indices"]), ("top_k", &["values", "indices"])];
@@ -39,8 +41,8 @@ impl Elaborator<'_> {
     pub(super) fn call(&mut self, callee: Val, args: Vec<Given>, span: Span) -> Result<Val> {
         match callee {
             Val::Fn(f, outer) => {
-                let note = |_: &Self| format!("in {}, called", f.name.text);
-                self.inside(&f.name.text, note, span, |e| e.run_function(&f, args, &Scope::inside(&outer), span))
+                let of = UseOf::Function(f.name.text.clone());
+                self.inside(&f.name.text, of, span, |e| e.run_function(&f, args, &Scope::inside(&outer), span))
             }
             Val::Lambda(lambda, outer) => {
                 let (params, body) = &*lambda;
@@ -56,13 +58,23 @@ impl Elaborator<'_> {
                     };
                     scope.set(&param.text, given.value);
                 }
-                self.inside("function", |_| "in a function, called".into(), span, |e| e.block(body, &scope))
+                self.inside("function", UseOf::Lambda, span, |e| e.block(body, &scope))
             }
             Val::Layer(module) => self.build(&module, args, span),
             Val::Instance(instance) => self.apply(instance, args, span),
             Val::Kernel(kernel) => {
-                let note = |_: &Self| format!("in {}, called", kernel.name.text);
-                self.inside(&kernel.name.text, note, span, |e| e.kernel(&kernel, args, span))
+                let of = UseOf::Function(kernel.name.text.clone());
+                self.inside(&kernel.name.text, of, span, |e| e.kernel(&kernel, args, span))
+            }
+            Val::Extern(e) => self.call_extern(&e, args, span),
+            Val::Given(ty, scope) => self.call_given(&ty, &scope, args, span),
+            Val::Method(instance, f, outer) => {
+                let of = UseOf::Function(f.name.text.clone());
+                self.frames.push(Frame::new(instance));
+                let result =
+                    self.inside(&f.name.text, of, span, |e| e.run_function(&f, args, &Scope::inside(&outer), span));
+                self.frames.pop();
+                result
             }
             Val::Builtin(name) => self.builtin(name, args, span),
             Val::Primitive(info) => self.primitive(info, args, span),
@@ -81,24 +93,43 @@ impl Elaborator<'_> {
     pub(super) fn inside<T>(
         &mut self,
         name: &str,
-        note: impl FnOnce(&Self) -> String,
+        of: UseOf,
         span: Span,
         f: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
+        if self.uses.len() == CALLS {
+            let error = Diagnostic::new(Code::RECURSION, span, format!("calls are nested more than {CALLS} deep"));
+            return Err(Box::new(
+                error.help("a function may not call itself; repeat with `for`, or over a tensor with `scan`"),
+            ));
+        }
         let outer = self.calls.clone();
         self.calls = Some(Arc::new(graph::Call { span, name: name.to_string(), outer: outer.clone() }));
+        self.uses.push(Use { span, of });
         let result = f(self);
         self.calls = outer;
+        let use_ = self.uses.pop();
         result.map_err(|mut e| {
-            if e.primary.span != span {
-                // Of a long chain, the innermost calls and the outermost one.
-                if e.uses.len() == USES {
-                    e.uses.pop();
-                }
-                e.uses.push((span, note(self)));
-            }
+            use_.iter().for_each(|u| self.add_use(&mut e, u));
             e
         })
+    }
+
+    /// What code from elsewhere gives, by its signature.
+    fn call_extern(&mut self, e: &Extern, args: Vec<Given>, span: Span) -> Result<Val> {
+        let scope = self.home(e.name.span);
+        let scope = Scope::inside(&scope);
+        self.bind_params(&e.params, args, &scope, &e.name.text, span)?;
+        self.facts(&e.facts, &scope)?;
+        if self.in_training && e.kind != ExternKind::Kernel {
+            return self.extern_result(e, &scope, span);
+        }
+        let name = &e.name.text;
+        let message = match e.kind {
+            ExternKind::Kernel => format!("`{name}` is code from elsewhere, which is not linked yet"),
+            _ => format!("`{name}` is provided by the training runtime; it stands in `train` blocks only"),
+        };
+        self.fail(Code::NOT_YET, span, message)
     }
 
     pub(super) fn run_function(
@@ -210,6 +241,18 @@ impl Elaborator<'_> {
         let config: Vec<String> = config.collect();
         Diagnostic::new(Code::LAYER_NOT_BUILT, span, format!("`{name}` is a layer; say how it is built"))
             .label(format!("expected {name}({})", config.join(", ")))
+            .help(format!("build it where it is used: x |> {name}({})", self.required(module)))
+    }
+
+    /// The configuration that a layer cannot do without, by example.
+    fn required(&self, module: &Module) -> String {
+        let params = module.config.iter().flatten().filter(|p| p.default.is_none());
+        let example = |p: &Param| match p.ty.as_ref().map(|t| self.sources.snippet(t.span)) {
+            Some("int") => "8".to_string(),
+            Some("float") => "0.5".to_string(),
+            _ => format!("{} = …", p.name.text),
+        };
+        params.map(example).collect::<Vec<_>>().join(", ")
     }
 
     /// `wte.weight`: a stored tensor read from outside its layer.
@@ -219,9 +262,22 @@ impl Elaborator<'_> {
         name: &str,
         span: Span,
     ) -> Result<Val> {
+        if let Form::Members { members, .. } = &instance.module.form {
+            let function = members.iter().find_map(|m| match m {
+                Member::Fn(f) | Member::Entry(f) if f.name.text == name => Some(f),
+                _ => None,
+            });
+            let scope = self.members(instance)?;
+            if let Some(function) = function {
+                return Ok(Val::Method(instance.clone(), Rc::new(function.clone()), scope));
+            }
+            if let Some(member) = scope.get(name) {
+                return Ok(member);
+            }
+        }
         let full = super::instance::join(&instance.path(), name);
         if !self.index.contains_key(&full)
-            && let crate::ast::Form::Function(f) = &instance.module.form
+            && let Form::Function(f) = &instance.module.form
         {
             let declared = f.body.stmts.iter().find_map(|s| match &s.kind {
                 StmtKind::Storage(s)
@@ -233,7 +289,8 @@ impl Elaborator<'_> {
             });
             if let Some(storage) = declared {
                 self.frames.push(super::instance::Frame::new(instance.clone()));
-                let result = self.storage(storage, &Scope::inside(&instance.config));
+                let scope = Scope::inside(&instance.config);
+                let result = self.attempt(|e| e.storage(storage, &scope));
                 self.frames.pop();
                 result.map_err(|e| {
                     Box::new(Diagnostic::new(
@@ -271,6 +328,10 @@ impl Elaborator<'_> {
             other => e.fail(Code::STATIC_TYPE, first.span, format!("`{name}` takes a tensor, not {}", other.kind())),
         };
         Ok(match name {
+            "random_bits" => {
+                let shape = self.sizes_in(&first.value, first.span)?;
+                Val::Tensor(self.random_bits(shape, span)?)
+            }
             "shape" => Val::list(dims(self)?.into_iter().map(Val::Num)),
             "rank" => Val::int(dims(self)?.len() as i64),
             "size" => {
@@ -305,6 +366,8 @@ impl Elaborator<'_> {
                 product
             }
             "is_fn" => Val::Bool(first.value.is_callable()),
+            "is_list" => Val::Bool(matches!(first.value, Val::List(_))),
+            "is_tuple" => Val::Bool(matches!(first.value, Val::Tuple(_))),
             _ => match first.value {
                 Val::Elem(e) => Val::Bool(e.is_float()),
                 other => {
@@ -316,6 +379,18 @@ impl Elaborator<'_> {
                 }
             },
         })
+    }
+
+    /// A list of sizes.
+    fn sizes_in(&mut self, value: &Val, span: Span) -> Result<Vec<Dim>> {
+        match value {
+            Val::List(items) => items.iter().map(|v| self.as_dim(v, span)).collect(),
+            Val::Tensor(t) => match self.known_integers(*t, None)? {
+                Some(sizes) => sizes.into_iter().map(|d| self.as_dim(&Val::Num(d), span)).collect(),
+                None => self.fail(Code::STATIC_TYPE, span, "sizes are known when compiling; these come from data"),
+            },
+            other => self.fail(Code::STATIC_TYPE, span, format!("expected a list of sizes, got {}", other.kind())),
+        }
     }
 
     /// An axis as a position from 0; negative ones count from the end.
@@ -356,6 +431,13 @@ impl Elaborator<'_> {
             && let Some(value) = cast_number(value, *to)
         {
             return Ok(value);
+        }
+        // A cast to the type that a tensor has already is nothing.
+        if info.name == "cast"
+            && let (Val::Tensor(t), Some(Given { value: Val::Elem(to), .. })) = (&operands[0].0, &attributes[0])
+            && self.ty(*t).elem == *to
+        {
+            return Ok(Val::Tensor(*t));
         }
         let mut values = vec![];
         for (value, span) in &operands {
@@ -399,7 +481,7 @@ impl Elaborator<'_> {
     }
 
     fn attribute(
-        &self,
+        &mut self,
         info: &OpInfo,
         attribute: &AttrInfo,
         given: Option<Given>,
@@ -424,9 +506,8 @@ impl Elaborator<'_> {
                 Ok(Some(Attr::List(items.iter().map(axis).collect::<Result<_>>()?)))
             }
             ("a size", v) => Ok(Some(Attr::Dim(self.as_dim(v, given.span)?))),
-            ("a list of sizes", Val::List(items)) => {
-                let sizes = items.iter().map(|v| self.as_dim(v, given.span).map(Attr::Dim));
-                Ok(Some(Attr::List(sizes.collect::<Result<_>>()?)))
+            ("a list of sizes", v @ (Val::List(_) | Val::Tensor(_))) => {
+                Ok(Some(Attr::List(self.sizes_in(v, given.span)?.into_iter().map(Attr::Dim).collect())))
             }
             (_, v) => match attr(v) {
                 Some(attr) => Ok(Some(attr)),

@@ -1,14 +1,16 @@
 //! Expressions.
 
 use super::call::Given;
-use super::{Elaborator, Item, Result, Scope, Val, nearest};
+use super::items::{Found, LIBRARY};
+use super::report::reported;
+use super::{Elaborator, Result, Scope, Val, nearest};
 use crate::ast::{BinaryOp, Expr, ExprKind, Ix, Stage, StrPart, UnaryOp};
 use diag::{Code, Diagnostic, Span};
 use graph::{Dim, Elem, Fact, Verdict};
 use std::rc::Rc;
 
 /// Expressions inside each other, calls included, at most.
-const DEPTH: usize = 2000;
+const DEPTH: usize = 20_000;
 
 /// The largest whole number that is written; sums of such numbers fit 64 bits.
 pub(super) const LARGEST: i64 = 1 << 53;
@@ -17,16 +19,28 @@ pub(super) const LARGEST: i64 = 1 << 53;
 const RANGE: i64 = 1_000_000;
 
 /// What the compiler itself provides.
-const BUILTINS: &[&str] = &["shape", "size", "rank", "len", "product", "is_fn", "is_float", "rearrange", "einsum"];
+pub(super) const BUILTINS: &[&str] = &[
+    "shape",
+    "size",
+    "rank",
+    "len",
+    "product",
+    "is_fn",
+    "is_list",
+    "is_tuple",
+    "is_float",
+    "rearrange",
+    "einsum",
+    "random_bits",
+];
 
 /// Operators of the language that cannot be called yet: the graph lacks them, or what they need is not provided.
-const PLANNED: &[&str] = &["conv_transpose", "random_bits", "quantize", "dequantize", "remat"];
+pub(super) const PLANNED: &[&str] = &["quantize", "dequantize", "remat"];
 
 impl Elaborator<'_> {
     pub(super) fn expr(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Val> {
         if self.depth == DEPTH {
-            let message = "calls are nested too deep; a function may not call itself";
-            return self.fail(Code::TOO_DEEP, e.span, message);
+            return self.fail(Code::TOO_DEEP, e.span, "this is nested too deep; give parts of it names of their own");
         }
         self.depth += 1;
         let value = self.expr_kind(e, scope);
@@ -130,22 +144,28 @@ impl Elaborator<'_> {
     }
 
     pub(super) fn name(&mut self, name: &str, span: Span, scope: &Rc<Scope>) -> Result<Val> {
-        if let Some(value) = scope.get(name) {
-            return Ok(value);
+        match scope.get(name) {
+            Some(Val::Error) => return reported(),
+            Some(value) => return Ok(value),
+            None => {}
         }
-        if let Some(item) = self.find_item(name)? {
-            return self.item(name, item, span);
+        match self.find(name, scope.module)? {
+            Some(Found::Item(item, module)) => return self.item(name, item, module, span),
+            Some(Found::Module(module)) => return Ok(Val::Module(module)),
+            Some(Found::Failed) => return reported(),
+            None => {}
         }
         if let Ok(elem) = name.parse::<Elem>() {
             return Ok(Val::Elem(elem));
         }
         match name {
-            "training" => return Ok(Val::Bool(false)),
+            "training" => return Ok(Val::Bool(self.training)),
             "float" => return Ok(Val::Elem(self.float())),
             "inf" => return Ok(Val::Float(f64::INFINITY)),
             "pi" => return Ok(Val::Float(std::f64::consts::PI)),
+            "step" if self.in_training => return Ok(self.step_count(span)),
             "step" => {
-                return self.fail(Code::NOT_YET, span, "`step` counts updates; it has a value in `train` blocks only");
+                return self.fail(Code::TRAINING, span, "`step` counts updates; it has a value in `train` blocks only");
             }
             _ => {}
         }
@@ -163,36 +183,19 @@ impl Elaborator<'_> {
 
     fn unknown_name(&self, name: &str, span: Span, scope: &Rc<Scope>) -> Diagnostic {
         let own = scope.names();
-        let known = own.iter().map(String::as_str).chain(self.items.keys().map(String::as_str));
-        let known = known.chain(self.library.keys().copied());
+        let items = [self.names_of(scope.module), self.names_of(LIBRARY)].concat();
+        let known = own.iter().chain(&items).map(String::as_str);
         let known = known.chain(BUILTINS.iter().copied()).chain(graph::ops::ALL.iter().map(|i| i.name));
         let message = match nearest(name, known) {
+            // What the file as a whole knows has no value on this path.
+            _ if !self.errors.iter().any(|e| e.code == Code::UNKNOWN_NAME) && !is_dim(name) => {
+                let error = Diagnostic::new(Code::UNKNOWN_NAME, span, format!("`{name}` has no value here"));
+                return error.help("it is set in a branch or loop that does not run; set it before");
+            }
             Some(near) => format!("unknown name `{name}`; did you mean `{near}`?"),
             None => format!("unknown name `{name}`"),
         };
         Diagnostic::new(Code::UNKNOWN_NAME, span, message)
-    }
-
-    fn item(&mut self, name: &str, item: Item, span: Span) -> Result<Val> {
-        match item {
-            Item::Const(value) => {
-                if let Some(known) = self.consts.get(name) {
-                    return Ok(known.clone());
-                }
-                let value = match self.define(name, span)? {
-                    Some(value) => value,
-                    None => self.expr(&value, &Scope::global())?,
-                };
-                self.consts.insert(name.to_string(), value.clone());
-                Ok(value)
-            }
-            Item::Fn(f) => Ok(Val::Fn(f, Scope::global())),
-            Item::Layer(m) => Ok(Val::Layer(m)),
-            Item::Kernel(k) => Ok(Val::Kernel(k)),
-            Item::Alias(value) => self.expr(&value, &Scope::global()),
-            Item::Type(_) => self.fail(Code::STATIC_TYPE, span, format!("`{name}` is a type, not a value")),
-            Item::Other(what) => self.fail(Code::NOT_YET, span, format!("`{name}` is {what}; it has no value here")),
-        }
     }
 
     /// `x |> f(a)` is `f(x, a)`; for a layer that is built here, the layer's configuration comes first.
@@ -284,7 +287,11 @@ impl Elaborator<'_> {
                 };
                 Ok(indices.into_iter().map(|(i, s)| (format!("{name}.{i}"), s)).collect())
             }
-            _ => self.fail(Code::SYNTAX, label.span, "a label is made of words, strings, fields and indices"),
+            _ => {
+                let message = "a label is made of words, strings, fields and indices";
+                let error = Diagnostic::new(Code::SYNTAX, label.span, message);
+                Err(Box::new(error.help("for example block.fc1, h[i], \"block.{i}\".fc1")))
+            }
         }
     }
 
@@ -316,23 +323,28 @@ impl Elaborator<'_> {
             Val::Tensor(t) if name == "T" => {
                 let rank = self.graph.ty(*t).rank();
                 if rank < 2 {
-                    return self.fail(
-                        Code::SHAPE,
-                        span,
-                        format!("`.T` swaps the last two axes; this tensor has rank {rank}"),
-                    );
+                    let message = format!("`.T` swaps the last two axes; this tensor has rank {rank}");
+                    let error = Diagnostic::new(Code::SHAPE, span, message);
+                    return Err(Box::new(error.help("x[none, :] makes a row of it, x[:, none] a column")));
                 }
                 let mut order: Vec<usize> = (0..rank).collect();
                 order.swap(rank - 1, rank - 2);
                 self.push(graph::ops::Transpose { order }, &[*t], span).map(Val::Tensor)
             }
-            Val::Tensor(_) if ["shape", "size", "ndim", "dtype"].contains(&name) => {
-                let message = format!("a tensor has no field `{name}`");
-                Err(Box::new(
-                    Diagnostic::new(Code::UNKNOWN_NAME, span, message).help("write shape(x), size(x, 0) or rank(x)"),
-                ))
+            Val::Tensor(_) => {
+                let help = match name {
+                    "shape" | "size" | "ndim" | "dtype" => "write shape(x), size(x, 0) or rank(x)".to_string(),
+                    "float" | "int" | "to" | "long" | "half" => "write cast(x, float), cast(x, i32) …".to_string(),
+                    "view" => "write reshape(x, [B, 4])".to_string(),
+                    other => {
+                        format!("only `.T` stands after a tensor; functions are called: {other}(x), or x |> {other}")
+                    }
+                };
+                let error = Diagnostic::new(Code::UNKNOWN_NAME, span, format!("a tensor has no field `{name}`"));
+                Err(Box::new(error.help(help)))
             }
             Val::Instance(instance) => self.stored_field(instance, name, span),
+            Val::Module(module) => self.module_field(*module, name, span),
             other => self.fail(Code::UNKNOWN_NAME, span, format!("{} has no field `{name}`", other.kind())),
         }
     }
@@ -519,6 +531,10 @@ impl Elaborator<'_> {
             Ix::Group(_) | Ix::Each { .. } => self.fail(Code::SYNTAX, span, "this stands in kernels and labels only"),
         }
     }
+}
+
+fn is_dim(name: &str) -> bool {
+    name.starts_with(char::is_uppercase)
 }
 
 /// `of % divisor == 0` as a fact.

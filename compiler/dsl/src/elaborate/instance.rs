@@ -1,6 +1,7 @@
 //! Layers that are built: configuration, path, storage.
 
 use super::call::{Given, counted};
+use super::report::UseOf;
 use super::{Declared, Elaborator, Result, Scope, Stored, Val};
 use crate::ast::{self, Expr, Form, Member, Module, StorageKind};
 use diag::{Code, Diagnostic, Span};
@@ -49,8 +50,14 @@ impl Frame {
 
 impl Elaborator<'_> {
     pub(super) fn build(&mut self, module: &Rc<Module>, args: Vec<Given>, span: Span) -> Result<Val> {
-        let config = Scope::inside(&Scope::global());
+        let config = Scope::inside(&self.home(module.name.span));
         let params = module.config.clone().unwrap_or_default();
+        if let Some(given) = args.iter().find(|g| g.value.is_running()) {
+            let message =
+                format!("{} is configured before anything runs, but this is {}", module.name.text, given.value.kind());
+            let error = Diagnostic::new(Code::STATIC_TYPE, given.span, message);
+            return Err(Box::new(error.help("tensors go into the second list: Layer(configuration)(tensors)")));
+        }
         self.bind_params(&params, args, &config, &module.name.text, span)?;
         if let Form::Members { facts, .. } = &module.form {
             self.facts(facts, &config)?;
@@ -171,8 +178,8 @@ impl Elaborator<'_> {
         };
         let scope = Scope::inside(&instance.config);
         let argument = args.first().map_or(span, |a| a.span);
-        let note = |e: &Self| e.use_note(&instance);
-        let result = self.inside(name, note, span, |e| {
+        let of = UseOf::Layer(instance.clone());
+        let result = self.inside(name, of, span, |e| {
             e.frames.push(Frame { argument, ..Frame::new(instance.clone()) });
             let result = e.run_function(function, args, &scope, span);
             e.frames.pop();
@@ -183,7 +190,7 @@ impl Elaborator<'_> {
     }
 
     /// `in Blk(out = 128), used as b`
-    fn use_note(&self, instance: &Instance) -> String {
+    pub(super) fn use_note(&self, instance: &Instance) -> String {
         let numbers =
             instance.module.config.iter().flatten().filter_map(|p| match instance.config.get(&p.name.text)? {
                 Val::Num(d) => Some(format!("{} = {d}", p.name.text)),
@@ -244,9 +251,16 @@ impl Elaborator<'_> {
             StorageKind::Cache => Storage::Cache,
         };
         match self.index.get(&full).map(|i| &self.stored[*i]) {
+            Some(first) if first.span != s.name.span => {
+                let message = format!("two stored tensors are called `{full}`");
+                let error = Diagnostic::new(Code::DEFINED_TWICE, s.name.span, message);
+                let error = error.other(first.span, "first here");
+                return Err(Box::new(error.help("give one another name, in files too: param b as bias: [C]")));
+            }
             Some(first) if first.ty != ty => return Err(Box::new(self.two_widths(&instance, s, &own, &first.ty, &ty))),
             Some(_) => {}
             None => {
+                self.initialiser(s, &ty, scope)?;
                 self.index.insert(full.clone(), self.stored.len());
                 self.stored_types.insert(full.clone(), Declared::new(&s.name.text, &s.ty));
                 self.stored.push(Stored { name: full.clone(), storage, ty, span: s.name.span });
@@ -254,6 +268,84 @@ impl Elaborator<'_> {
         }
         scope.set(&s.name.text, Val::Stored(full.into()));
         Ok(())
+    }
+
+    /// Checks what storage starts as, once for each type that a declaration has: a number, or a call that is given
+    /// `shape` and `type` if it takes them.
+    fn initialiser(&mut self, s: &ast::Storage, ty: &TensorType, scope: &Rc<Scope>) -> Result<()> {
+        let Some(init) = &s.init else {
+            return match s.kind {
+                StorageKind::Cache => Ok(()),
+                _ => {
+                    let message = format!("`{}` has no first value", s.name.text);
+                    let error = Diagnostic::new(Code::MISSING_ARGUMENT, s.name.span, message);
+                    Err(Box::new(error.help("say how it starts: = zeros(), or = kaiming_uniform()")))
+                }
+            };
+        };
+        if !self.initialised.insert((s.name.span, ty.to_string())) {
+            return Ok(());
+        }
+        let running = init.names().into_iter().find(|n| scope.get(n).is_some_and(|v| v.is_running()));
+        if let Some(name) = running {
+            let message =
+                format!("`{}` starts before anything runs, but `{name}` is known when running only", s.name.text);
+            let error = Diagnostic::new(Code::STATIC_TYPE, init.span, message);
+            return Err(Box::new(
+                error.help("a first value is made of numbers and configuration: zeros(), 0.1, normal()"),
+            ));
+        }
+        self.aside(|e| {
+            let value = match &init.kind {
+                ast::ExprKind::Call { callee, args } => {
+                    let callee = e.expr(callee, scope)?;
+                    let mut given = e.given(args, scope)?;
+                    if let Val::Fn(f, _) = &callee {
+                        let shape = Val::list(ty.dims.iter().cloned().map(Val::Num));
+                        for (name, value) in [("shape", shape), ("type", Val::Elem(ty.elem))] {
+                            let at = f.params.iter().position(|p| p.name.text == name);
+                            let stated = given.iter().enumerate().any(|(i, g)| match &g.name {
+                                Some(n) => n.text == name,
+                                None => at == Some(i),
+                            });
+                            if at.is_some() && !stated {
+                                let name = Some(ast::Name { text: name.into(), span: init.span });
+                                given.push(Given { name, value, span: s.ty.span });
+                            }
+                        }
+                    }
+                    e.call(callee, given, init.span)?
+                }
+                _ => e.expr(init, scope)?,
+            };
+            let value = e.tensor(&value, Some(ty.elem), init.span)?;
+            let found = e.ty(value);
+            match found.dims.is_empty() || found.dims == ty.dims {
+                true => Ok(()),
+                false => {
+                    let (name, found, expected) = (&s.name.text, e.type_text(&found), e.type_text(ty));
+                    let message = format!("`{name}` is {expected}, but starts as {found}");
+                    let error = Diagnostic::new(Code::SHAPE, init.span, message).other(s.ty.span, "declared here");
+                    Err(Box::new(error.help("an initialiser is given the shape: = ones()")))
+                }
+            }
+        })
+    }
+
+    /// Runs `f` on a graph of its own, of which nothing stays.
+    pub(super) fn aside<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let graph = std::mem::replace(&mut self.graph, graph::Graph::new("aside"));
+        let versions = std::mem::take(&mut self.versions);
+        let (declared, run_time) = (std::mem::take(&mut self.declared), std::mem::take(&mut self.run_time));
+        let (streams, stored) = (self.streams.clone(), self.stored.len());
+        self.graph.facts = graph.facts.clone();
+        let result = f(self);
+        (self.graph, self.versions, self.declared, self.run_time) = (graph, versions, declared, run_time);
+        self.streams = streams;
+        for gone in self.stored.drain(stored..) {
+            self.index.remove(&gone.name);
+        }
+        result
     }
 
     fn two_widths(

@@ -55,7 +55,7 @@ impl Equations<'_> {
 
 impl Elaborator<'_> {
     pub(super) fn kernel(&mut self, kernel: &Kernel, args: Vec<Given>, span: Span) -> Result<Val> {
-        let scope = Scope::inside(&Scope::global());
+        let scope = Scope::inside(&self.home(kernel.name.span));
         self.bind_params(&kernel.params, args, &scope, &kernel.name.text, span)?;
         self.facts(&kernel.facts, &scope)?;
         let mut result = None;
@@ -288,7 +288,7 @@ impl Elaborator<'_> {
                 given.value = Val::Tensor(self.push(ops::Full { shape: vec![], value: 1.0, elem }, &[], span)?);
             }
         }
-        match self.call(function.clone(), single, span) {
+        match self.attempt(|e| e.call(function.clone(), single, span)) {
             Ok(_) => Ok(()),
             Err(_) => self.fail(Code::STATIC_TYPE, span, "kernels call functions of single elements only"),
         }

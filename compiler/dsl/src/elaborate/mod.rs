@@ -6,25 +6,32 @@
 mod call;
 mod expr;
 mod instance;
+mod items;
 mod kernel;
 mod pattern;
+mod report;
+mod run_time;
 mod scan;
 mod shape;
 mod stmt;
 mod tensor_ops;
+mod train;
 mod value;
 
-use crate::ast::{self, Form, Function, ItemKind, Member, Module};
-use crate::parse;
+use crate::ast::{self, Form, Function, Member};
 use crate::weights::Rules;
 use call::Given;
 use diag::{Code, Diagnostic, FileId, SourceMap, Span};
 use graph::{Call, Dim, Elem, Graph, Origin, TensorType, Value};
 use instance::{Frame, Instance};
+use items::{Files, Item, LIBRARY, LibraryItem, Module, ROOT};
+pub use items::{import_path, imports};
+use report::Use;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
+pub use train::Training;
 pub(crate) use value::{Scope, Val};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
@@ -46,6 +53,37 @@ pub struct Entry {
     pub graph: Graph,
 }
 
+impl Entry {
+    /// Names and types of what the caller hands over.
+    pub fn inputs(&self) -> Vec<(&str, TensorType)> {
+        let inputs = self.graph.operands.iter().filter(|o| o.storage == graph::Storage::Input);
+        inputs.map(|o| (o.name.as_str(), self.graph.ty(o.value).clone())).collect()
+    }
+
+    /// Names and types of the results; sizes known to equal one of the caller's carry its name.
+    pub fn outputs(&self) -> Vec<(&str, TensorType)> {
+        let symbols: Vec<Dim> = self.graph.symbols().iter().map(|s| Dim::var(s)).collect();
+        let named = |dim: &Dim| {
+            let equal = |s: &&Dim| self.graph.facts.eq(s, dim) == graph::Verdict::Proved;
+            let known = dim.as_int().is_some() || dim.as_var().is_some();
+            symbols.iter().filter(|_| !known).find(equal).unwrap_or(dim).clone()
+        };
+        let ty = |v: Value| {
+            let ty = self.graph.ty(v);
+            TensorType::new(ty.elem, ty.dims.iter().map(named).collect())
+        };
+        self.graph.outputs.iter().map(|(name, v)| (name.as_str(), ty(*v))).collect()
+    }
+
+    /// `forward(x: f32[B, 8]) -> (y: f32[B, 4])`
+    pub fn signature(&self) -> String {
+        let text = |ports: Vec<(&str, TensorType)>| {
+            ports.iter().map(|(name, ty)| format!("{name}: {ty}")).collect::<Vec<_>>().join(", ")
+        };
+        format!("{}({}) -> ({})", self.name, text(self.inputs()), text(self.outputs()))
+    }
+}
+
 /// An elaborated model.
 #[derive(Debug)]
 pub struct Model {
@@ -60,24 +98,66 @@ pub struct Model {
 /// Values that a caller fixes: constants of the file, configuration of the model, dims of entries.
 pub type Defines = [(String, String)];
 
-/// Elaborates the model called `model`, or the only one of the file, or the first.
+/// Elaborates the model called `model`, or the only one of the file, or the first. Files that it imports are taken from
+/// `sources`, by the names that [`import_path`] gives.
 pub fn elaborate(
     sources: &mut SourceMap,
     file: FileId,
     model: Option<&str>,
     defines: &Defines,
 ) -> std::result::Result<Model, Vec<Diagnostic>> {
-    let text = sources.text(file).to_string();
-    let tree = crate::parse(&text, file)?;
+    with_elaborator(sources, file, defines, |e| e.model(model, Span::new(file, 0, 0)))
+}
+
+/// As [`elaborate`], with every `train` block of the file.
+pub fn elaborate_all(
+    sources: &mut SourceMap,
+    file: FileId,
+    model: Option<&str>,
+    defines: &Defines,
+) -> std::result::Result<(Model, Vec<Training>), Vec<Diagnostic>> {
+    with_elaborator(sources, file, defines, |e| {
+        let model = e.model(model, Span::new(file, 0, 0));
+        let model = e.told(model);
+        e.forget_stored();
+        let blocks = std::mem::take(&mut e.training_blocks);
+        let mut training = vec![];
+        for block in &blocks {
+            let result = e.training(block);
+            training.extend(e.told(result));
+            e.forget_stored();
+        }
+        model.map_or_else(report::reported, |model| Ok((model, training)))
+    })
+}
+
+/// Runs `f` on an elaborator that knows the items of a file. All mistakes come back together, in the order of the text.
+fn with_elaborator<T: Send>(
+    sources: &mut SourceMap,
+    file: FileId,
+    defines: &Defines,
+    f: impl FnOnce(&mut Elaborator) -> Result<T> + Send,
+) -> std::result::Result<T, Vec<Diagnostic>> {
+    let files = Files::parse(sources, file)?;
+    let defines = parse_defines(sources, defines)?;
     let mut library = HashMap::new();
     for (name, text) in crate::STANDARD_LIBRARY {
         let file = sources.add(*name, *text);
-        library.extend(parse::outline(text).map(|(name, offset, text)| (name, LibraryItem { file, offset, text })));
+        let items = crate::parse::outline(text);
+        library.extend(items.map(|(name, offset, text)| (name, LibraryItem { file, offset, text })));
     }
     let sources = &*sources;
     let elaborate = || {
-        let mut elaborator = Elaborator::new(&tree, library, sources, defines).map_err(|e| vec![*e])?;
-        elaborator.model(model, Span::new(file, 0, 0))
+        let mut elaborator = Elaborator::new(&files, library, sources, defines);
+        let result = f(&mut elaborator);
+        match result {
+            Ok(value) if elaborator.errors.is_empty() => Ok(value),
+            Ok(_) => Err(elaborator.mistakes()),
+            Err(e) => {
+                elaborator.report(*e);
+                Err(elaborator.mistakes())
+            }
+        }
     };
     // Calls nest as deep as the model says; the limit on them is counted, not measured, so the stack is ample.
     let result = std::thread::scope(|threads| {
@@ -93,39 +173,46 @@ pub fn elaborate(
     }
 }
 
+/// What `-D name=value` says, as constants.
+fn parse_defines(
+    sources: &mut SourceMap,
+    defines: &Defines,
+) -> std::result::Result<HashMap<String, ast::Expr>, Vec<Diagnostic>> {
+    let mut parsed = HashMap::new();
+    for (name, value) in defines {
+        let text = format!("const {name} = {value}");
+        let file = sources.add(format!("-D {name}={value}"), text.as_str());
+        let mut tree = crate::parse(&text, file)?;
+        match tree.items.pop().map(|i| i.kind) {
+            Some(ast::ItemKind::Const { value, .. }) if tree.items.is_empty() => parsed.insert(name.clone(), value),
+            _ => {
+                let message = format!("-D {name}={value}: expected one value");
+                return Err(vec![Diagnostic::new(Code::SYNTAX, Span::new(file, 0, text.len()), message)]);
+            }
+        };
+    }
+    Ok(parsed)
+}
+
 /// Bytes of stack for the deepest nesting of calls that is allowed.
 const STACK: usize = 256 << 20;
 
-/// An item of the standard library; parsed when it is first named.
-struct LibraryItem {
-    file: FileId,
-    offset: usize,
-    text: &'static str,
-}
-
-/// What an item is, to those who name it.
-#[derive(Clone)]
-enum Item {
-    Const(Rc<ast::Expr>),
-    Fn(Rc<Function>),
-    Layer(Rc<Module>),
-    Kernel(Rc<ast::Kernel>),
-    Type(Rc<ast::Ty>),
-    Alias(Rc<ast::Expr>),
-    Other(&'static str),
-}
-
 pub(crate) struct Elaborator<'a> {
-    items: HashMap<String, (Item, Span)>,
+    /// The library first, then the file that is elaborated, then what it imports.
+    modules: Vec<Module>,
+    module_of: HashMap<FileId, usize>,
+    /// What nobody has named yet.
     library: HashMap<&'static str, LibraryItem>,
     models: Vec<String>,
     weights: Vec<ast::Weights>,
+    training_blocks: Vec<ast::Train>,
     sources: &'a SourceMap,
-    defines: &'a Defines,
+    defines: HashMap<String, ast::Expr>,
     /// Defines that something asked for.
     used: RefCell<HashSet<String>>,
     float: Elem,
-    consts: HashMap<String, Val>,
+    /// Values of constants, by module and name; `None` while one is worked out.
+    consts: HashMap<(usize, String), Option<Val>>,
     /// The entry under construction.
     graph: Graph,
     /// Current versions of stored tensors in this graph, by full name.
@@ -134,13 +221,30 @@ pub(crate) struct Elaborator<'a> {
     declared: HashMap<Value, Declared>,
     /// Where the sizes that the caller chooses are named.
     sizes: HashMap<String, Span>,
+    /// Sizes that have the value of a tensor of this graph.
+    run_time: HashMap<Value, Dim>,
+    /// Names of this entry's inputs.
+    inputs: HashSet<String>,
+    /// Streams of random numbers in use in this graph.
+    streams: HashSet<u32>,
+    /// Whether layers act as in training.
+    training: bool,
+    /// Whether a `train` block is elaborated.
+    in_training: bool,
     stored: Vec<Stored>,
     /// Positions in `stored`, by full name.
     index: HashMap<String, usize>,
     stored_types: HashMap<String, Declared>,
+    /// Declarations whose first values were checked, with the types they had.
+    initialised: HashSet<(Span, String)>,
     frames: Vec<Frame>,
     calls: Option<Arc<Call>>,
+    /// The same calls, for messages.
+    uses: Vec<Use>,
     depth: usize,
+    errors: Vec<Diagnostic>,
+    /// A mistake was met after which nothing is worth checking.
+    stopped: bool,
 }
 
 /// The declaration of an operand, for messages.
@@ -176,16 +280,18 @@ struct Version {
 
 impl<'a> Elaborator<'a> {
     fn new(
-        tree: &ast::File,
+        files: &Files,
         library: HashMap<&'static str, LibraryItem>,
         sources: &'a SourceMap,
-        defines: &'a Defines,
-    ) -> Result<Self> {
+        defines: HashMap<String, ast::Expr>,
+    ) -> Self {
         let mut e = Elaborator {
-            items: HashMap::new(),
+            modules: vec![Module::default()],
+            module_of: library.values().map(|item| (item.file, LIBRARY)).collect(),
             library,
             models: vec![],
             weights: vec![],
+            training_blocks: vec![],
             sources,
             defines,
             used: RefCell::default(),
@@ -195,112 +301,57 @@ impl<'a> Elaborator<'a> {
             versions: HashMap::new(),
             declared: HashMap::new(),
             sizes: HashMap::new(),
+            run_time: HashMap::new(),
+            inputs: HashSet::new(),
+            streams: HashSet::new(),
+            training: false,
+            in_training: false,
             stored: vec![],
             index: HashMap::new(),
             stored_types: HashMap::new(),
+            initialised: HashSet::new(),
             frames: vec![],
             calls: None,
+            uses: vec![],
             depth: 0,
+            errors: vec![],
+            stopped: false,
         };
-        if let Some((_, name)) = defines.iter().find(|(n, _)| n == "float") {
-            e.used.borrow_mut().insert("float".into());
-            e.float = match name.parse::<Elem>() {
-                Ok(elem) if elem.is_float() => elem,
-                _ => {
-                    return e.fail(
-                        Code::STATIC_TYPE,
-                        Span::default(),
-                        format!("-D float={name}: expected f32, f64, f16 or bf16"),
-                    );
-                }
-            };
+        e.take_files(files);
+        if let Err(error) = e.take_float() {
+            e.report(*error);
         }
-        let mut own = HashMap::new();
-        for item in &tree.items {
-            if let Some((name, span)) = item_name(item) {
-                if let Some(first) = own.insert(name.clone(), span) {
-                    return Err(Box::new(
-                        Diagnostic::new(Code::DEFINED_TWICE, span, format!("`{name}` is defined twice"))
-                            .other(first, "first here"),
-                    ));
-                }
-                // Items of the file hide those of the library.
-                e.library.remove(name.as_str());
+        e
+    }
+
+    /// `-D float=bf16`
+    fn take_float(&mut self) -> Result<()> {
+        let Some(value) = self.define("float")? else { return Ok(()) };
+        let span = self.defines["float"].span;
+        match value {
+            Val::Elem(elem) if elem.is_float() => {
+                self.float = elem;
+                Ok(())
+            }
+            other => {
+                let message = format!("`float` is f64, f32, f16 or bf16, not {}", other.kind());
+                self.fail(Code::STATIC_TYPE, span, message)
             }
         }
-        e.items(tree)?;
-        Ok(e)
     }
 
-    /// The item called `name`, of the file or else of the library.
-    fn find_item(&mut self, name: &str) -> Result<Option<Item>> {
-        if let Some(found) = self.library.remove(name) {
-            let tree = parse::part(found.text, found.file, found.offset)?;
-            self.items(&tree)?;
-        }
-        Ok(self.items.get(name).map(|(item, _)| item.clone()))
-    }
-
-    fn items(&mut self, file: &ast::File) -> Result<()> {
-        for item in &file.items {
-            let entry = match &item.kind {
-                ItemKind::Const { value, .. } => Item::Const(Rc::new(value.clone())),
-                ItemKind::Fn(f) => Item::Fn(Rc::new(f.clone())),
-                ItemKind::Layer(m) => Item::Layer(Rc::new(m.clone())),
-                ItemKind::Model(m) => {
-                    self.models.push(m.name.text.clone());
-                    Item::Layer(Rc::new(m.clone()))
-                }
-                ItemKind::ModelAlias { name, value } => {
-                    self.models.push(name.text.clone());
-                    Item::Alias(Rc::new(value.clone()))
-                }
-                ItemKind::Weights(w) => {
-                    self.weights.push(w.clone());
-                    continue;
-                }
-                ItemKind::Kernel(k) => Item::Kernel(Rc::new(k.clone())),
-                ItemKind::Extern { .. } => Item::Other("provided by the training runtime"),
-                ItemKind::Type { ty, .. } => Item::Type(Rc::new(ty.clone())),
-                ItemKind::Train { .. } => continue,
-                // The library is known without being imported.
-                ItemKind::Import { path, alias: None, .. } if path == "std" || path.starts_with("std.") => continue,
-                ItemKind::Import { .. } => {
-                    let message = "imports of other files are not compiled yet";
-                    return Err(Box::new(Diagnostic::new(Code::NOT_YET, item.span, message)));
-                }
-            };
-            if let Some((name, span)) = item_name(item) {
-                self.capital(&name, span, &entry)?;
-                self.items.insert(name, (entry, span));
-            }
-        }
-        Ok(())
-    }
-
-    /// Layers, models, types and sizes start with a capital, all else does not.
-    fn capital(&self, name: &str, span: Span, item: &Item) -> Result<()> {
-        let (what, capital) = match item {
-            Item::Const(_) => ("a constant", false),
-            Item::Fn(_) => ("a function", false),
-            Item::Kernel(_) => ("a kernel", false),
-            Item::Layer(_) | Item::Alias(_) => ("a layer or model", true),
-            Item::Type(_) => ("a type", true),
-            Item::Other(_) => return Ok(()),
-        };
-        if name.starts_with(char::is_uppercase) == capital {
-            return Ok(());
-        }
-        let start = if capital { "a capital" } else { "a small letter" };
-        let error = Diagnostic::new(Code::SYNTAX, span, format!("`{name}` is {what}; its name starts with {start}"));
-        Err(Box::new(error.help("layers, models, types and sizes start with a capital, everything else does not")))
+    /// Everything that is wrong, in the order of the text.
+    fn mistakes(&mut self) -> Vec<Diagnostic> {
+        let mut errors = std::mem::take(&mut self.errors);
+        errors.sort_by_key(|e| (e.primary.span.file, e.primary.span.start));
+        errors
     }
 
     /// The model with all its entries. Each entry has its say: the mistakes of one do not hide those of another.
-    fn model(&mut self, chosen: Option<&str>, start: Span) -> std::result::Result<Model, Vec<Diagnostic>> {
-        let name = self.choose(chosen, start).map_err(|e| vec![*e])?;
-        let span = self.items[&name].1;
-        let root = self.root(&name, span).map_err(|e| vec![*e])?;
+    fn model(&mut self, chosen: Option<&str>, start: Span) -> Result<Model> {
+        let name = self.choose(chosen, start)?;
+        let span = self.modules[ROOT].items[&name].1;
+        let root = self.root(&name, span)?;
         let functions: Vec<(String, Function)> = match &root.module.form {
             Form::Function(f) => vec![("forward".into(), f.clone())],
             Form::Members { members, .. } => members
@@ -311,19 +362,22 @@ impl<'a> Elaborator<'a> {
                 })
                 .collect(),
         };
-        let (mut entries, mut errors) = (vec![], vec![]);
+        let mut entries = vec![];
         for (name, function) in functions {
             match self.entry(&root, &name, &function) {
                 Ok(graph) => entries.push(Entry { name, graph }),
-                // A mistake in a member is met by every entry.
-                Err(e) if errors.contains(&*e) => {}
-                Err(e) => errors.push(*e),
+                Err(e) => self.report(*e),
             }
         }
-        if !errors.is_empty() {
-            return Err(errors);
+        if !self.errors.is_empty() {
+            return report::reported();
         }
-        let rules = self.defines_are_used(&root, span).and_then(|()| self.rules(&name, &root)).map_err(|e| vec![*e])?;
+        if entries.is_empty() {
+            let error = Diagnostic::new(Code::MISSING_ARGUMENT, span, format!("`{name}` has no entry to compile"));
+            return Err(Box::new(error.help("add one: entry forward(x: [B, 8]) -> [B, 4] = …")));
+        }
+        self.defines_are_used(&root, span)?;
+        let rules = self.rules(&name, &root)?;
         Ok(Model { name, entries, stored: std::mem::take(&mut self.stored), rules })
     }
 
@@ -335,17 +389,19 @@ impl<'a> Elaborator<'a> {
                 self.fail(Code::UNKNOWN_NAME, start, message)
             }
             (None, Some(name)) => Ok(name.clone()),
+            (None, None) if !self.errors.is_empty() => report::reported(),
             (None, None) => self.fail(Code::UNKNOWN_NAME, start, "this file has no model"),
         }
     }
 
     fn defines_are_used(&self, root: &Instance, span: Span) -> Result<()> {
         let config = root.module.config.iter().flatten().map(|p| p.name.text.as_str());
-        let consts = self.items.iter().filter(|(_, (i, _))| matches!(i, Item::Const(_))).map(|(n, _)| n.as_str());
+        let items = self.modules[ROOT..].iter().flat_map(|m| &m.items);
+        let consts = items.filter(|(_, (i, _))| matches!(i, Item::Const(_))).map(|(n, _)| n.as_str());
         let known: Vec<&str> = config.chain(consts).chain(self.sizes.keys().map(String::as_str)).collect();
         let used = self.used.borrow();
-        let unused = self.defines.iter().find(|(n, _)| !used.contains(n) && !known.contains(&n.as_str()));
-        let Some((name, _)) = unused else { return Ok(()) };
+        let unused = self.defines.keys().filter(|n| !used.contains(*n) && !known.contains(&n.as_str())).min();
+        let Some(name) = unused else { return Ok(()) };
         let hint = nearest(name, known.into_iter()).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
         let model = &root.module.name.text;
         self.fail(
@@ -364,12 +420,13 @@ impl<'a> Elaborator<'a> {
 
     /// The root instance of a model, with configuration from `-D` where it names one.
     fn root(&mut self, name: &str, span: Span) -> Result<Rc<Instance>> {
-        let (module, mut args) = match self.items[name].0.clone() {
+        let home = Scope::root(ROOT);
+        let (module, mut args) = match self.modules[ROOT].items[name].0.clone() {
             Item::Layer(module) => (module, vec![]),
             // `model Gpt2Medium = Gpt2(dim = 1024)`
             Item::Alias(value) => match &value.kind {
-                ast::ExprKind::Call { callee, args } => match self.expr(callee, &Scope::global())? {
-                    Val::Layer(module) => (module, self.given(args, &Scope::global())?),
+                ast::ExprKind::Call { callee, args } => match self.expr(callee, &home)? {
+                    Val::Layer(module) => (module, self.given(args, &home)?),
                     other => {
                         let message = format!("expected a model with its configuration, got {}", other.kind());
                         return self.fail(Code::STATIC_TYPE, callee.span, message);
@@ -386,7 +443,7 @@ impl<'a> Elaborator<'a> {
             _ => return self.fail(Code::UNKNOWN_NAME, span, format!("`{name}` is no model")),
         };
         for (i, param) in module.config.iter().flatten().enumerate() {
-            let Some(value) = self.define(&param.name.text, span)? else { continue };
+            let Some(value) = self.define(&param.name.text)? else { continue };
             let given = args.iter().enumerate().position(|(at, a)| match &a.name {
                 Some(name) => name.text == param.name.text,
                 None => at == i,
@@ -406,33 +463,44 @@ impl<'a> Elaborator<'a> {
     }
 
     /// What `-D name=value` says.
-    fn define(&self, name: &str, span: Span) -> Result<Option<Val>> {
-        let Some((_, text)) = self.defines.iter().find(|(n, _)| n == name) else { return Ok(None) };
+    fn define(&mut self, name: &str) -> Result<Option<Val>> {
+        let Some(value) = self.defines.get(name).cloned() else { return Ok(None) };
         self.used.borrow_mut().insert(name.to_string());
-        if let Some(n) = text.parse::<i64>().ok().filter(|n| (-expr::LARGEST..=expr::LARGEST).contains(n)) {
-            return Ok(Some(Val::Num(Dim::int(n))));
-        }
-        if let Ok(x) = text.parse::<f64>() {
-            return Ok(Some(Val::Float(x)));
-        }
-        match text.as_str() {
-            "true" | "false" => Ok(Some(Val::Bool(text == "true"))),
-            _ => self.fail(Code::STATIC_TYPE, span, format!("-D {name}={text}: expected a number, true or false")),
-        }
+        self.expr(&value, &Scope::root(ROOT)).map(Some)
     }
 
     fn entry(&mut self, root: &Rc<Instance>, name: &str, function: &Function) -> Result<Graph> {
-        self.graph = Graph::new(name);
-        self.versions.clear();
-        self.declared.clear();
+        self.begin(name, function.params.iter().map(|p| p.name.text.clone()));
         let scope = self.members(root)?;
         self.frames.push(Frame::new(root.clone()));
         let outputs = self.entry_body(function, &scope);
         self.frames.pop();
-        let outputs = outputs?;
-        for (name, value) in outputs {
+        for (name, value) in outputs? {
             self.graph.set_output(name, value);
         }
+        self.finish(function.name.span)
+    }
+
+    /// A new graph.
+    fn begin(&mut self, name: &str, inputs: impl Iterator<Item = String>) {
+        self.graph = Graph::new(name);
+        self.versions.clear();
+        self.declared.clear();
+        self.run_time.clear();
+        self.streams.clear();
+        self.inputs = inputs.collect();
+    }
+
+    /// Another model starts.
+    fn forget_stored(&mut self) {
+        self.stored.clear();
+        self.index.clear();
+        self.stored_types.clear();
+    }
+
+    /// The graph, whose outputs are set, with the new versions of what is stored.
+    fn finish(&mut self, span: Span) -> Result<Graph> {
+        self.next_random_key(span)?;
         let mut updates: Vec<(usize, Value)> =
             self.versions.values().filter(|v| v.updated).map(|v| (v.operand, v.value)).collect();
         updates.sort();
@@ -487,7 +555,7 @@ impl<'a> Elaborator<'a> {
                         && name.starts_with(char::is_uppercase)
                         && scope.get(name).is_none()
                     {
-                        let size = self.define(name, e.span)?.unwrap_or_else(|| Val::Num(Dim::var(name)));
+                        let size = self.define(name)?.unwrap_or_else(|| Val::Num(Dim::var(name)));
                         self.sizes.insert(name.clone(), e.span);
                         scope.set(name, size);
                     }
@@ -554,18 +622,6 @@ impl<'a> Elaborator<'a> {
     fn float(&self) -> Elem {
         self.float
     }
-}
-
-fn item_name(item: &ast::Item) -> Option<(String, Span)> {
-    let name = match &item.kind {
-        ItemKind::Const { name, .. } | ItemKind::Type { name, .. } | ItemKind::ModelAlias { name, .. } => name,
-        ItemKind::Fn(f) => &f.name,
-        ItemKind::Layer(m) | ItemKind::Model(m) => &m.name,
-        ItemKind::Kernel(k) => &k.name,
-        ItemKind::Extern { name } | ItemKind::Train { name } => name,
-        ItemKind::Import { .. } | ItemKind::Weights(_) => return None,
-    };
-    Some((name.text.clone(), name.span))
 }
 
 pub(crate) fn list_of(names: &[String]) -> String {

@@ -125,7 +125,12 @@ impl Elaborator<'_> {
                             "{text} splits axis {axis} of x, which is {dim} and not divisible by {}",
                             given(" * ")
                         );
-                        self.bad_pattern(at, message)
+                        let error = Diagnostic::new(Code::PATTERN, at, message);
+                        Err(Box::new(match dim.as_int() {
+                            Some(n) => error.help(format!("{n} is divisible by {}", super::shape::divisors(n))),
+                            None => error
+                                .help(format!("state it, and it is checked on each call: where {dim} % {known} == 0")),
+                        }))
                     }
                 }
             }

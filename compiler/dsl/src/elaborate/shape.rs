@@ -1,5 +1,6 @@
 //! Types against values: dims are bound by matching, and what must hold is judged.
 
+use super::items::{Found, Item};
 use super::{Elaborator, Result, Scope, Val};
 use crate::ast::{self, BinaryOp, DimTy, Expr, ExprKind, Name, Ty, TyKind};
 use diag::{Code, Diagnostic, Span};
@@ -69,7 +70,7 @@ impl Elaborator<'_> {
     pub(super) fn dim(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Dim> {
         if let ExprKind::Name(name) = &e.kind
             && scope.get(name).is_none()
-            && self.find_item(name)?.is_none()
+            && self.find(name, scope.module)?.is_none()
         {
             let mut error = self.name(name, e.span, scope).map(|_| ()).err().unwrap_or_else(|| {
                 Box::new(Diagnostic::new(Code::STATIC_TYPE, e.span, format!("`{name}` is no size")))
@@ -81,9 +82,17 @@ impl Elaborator<'_> {
         self.as_dim(&value, e.span)
     }
 
-    pub(super) fn as_dim(&self, value: &Val, span: Span) -> Result<Dim> {
+    pub(super) fn as_dim(&mut self, value: &Val, span: Span) -> Result<Dim> {
         let text = self.sources.snippet(span);
         match value {
+            Val::Tensor(t) => match self.known_integers(*t, None)?.as_deref() {
+                Some([size]) => self.as_dim(&Val::Num(size.clone()), span),
+                _ => {
+                    let message = format!("`{text}` is known when running only; it is no size of a tensor");
+                    let error = Diagnostic::new(Code::SHAPE, span, message);
+                    Err(Box::new(error.help("what has such a size is a slice: x[0..n]")))
+                }
+            },
             Val::Num(d) if d.is_integral() || self.graph.facts.normalize(d).is_integral() => match d.as_int() {
                 Some(n) if !(0..1 << 40).contains(&n) => {
                     self.fail(Code::SHAPE, span, format!("`{text}` is {n}, which is no size of a tensor"))
@@ -177,9 +186,12 @@ impl Elaborator<'_> {
                         }
                         true
                     }
-                    ("fn", v) => v.is_callable(),
-                    (name, value) => match self.find_item(name)? {
-                        Some(super::Item::Type(ty)) => {
+                    ("fn", v) => self.match_function(v, arguments, scope, place.span)?,
+                    ("stream", v) => self.match_stream(v, arguments.first(), scope, place.span)?,
+                    ("metric", v) => matches!(v, Val::Metric),
+                    ("rule" | "augmentation", Val::Opaque(kind)) => **kind == **path,
+                    (name, value) => match self.find_path(name, scope.module)? {
+                        Some(Found::Item(Item::Type(ty), _)) => {
                             return self.match_type(value, &ty, place, scope);
                         }
                         _ if ["int", "list", "tensor", "stream", "metric", "rule", "augmentation"].contains(&name) => {
@@ -199,7 +211,13 @@ impl Elaborator<'_> {
             Val::Num(d) => d.to_string(),
             other => other.kind().to_string(),
         };
-        self.fail(Code::STATIC_TYPE, place.span, format!("{} must be {ty}, got {got}", place.what))
+        let message = format!("{} must be {ty}, got {got}", place.what);
+        let error = Diagnostic::new(Code::STATIC_TYPE, place.span, message);
+        Err(Box::new(match (place.what, value) {
+            (What::Result(_), Val::None) => error.help("the last line of a block is its value: end with a line `y`"),
+            (_, Val::None) => error.help("where none is allowed the type ends with `?`: mask: bool[B, T]? = none"),
+            _ => error,
+        }))
     }
 
     fn match_elem(&mut self, elem: Option<&Name>, value: graph::Value, place: &Place, scope: &Rc<Scope>) -> Result<()> {
@@ -254,6 +272,7 @@ impl Elaborator<'_> {
         for dim in declared {
             match dim {
                 DimTy::Hole(_) => axis += 1,
+                DimTy::Expr(e) if self.chosen_by_data(e, &found.dims[axis], place, scope)? => axis += 1,
                 DimTy::Expr(e) => {
                     goals.push(Goal {
                         declared: e,
@@ -271,6 +290,24 @@ impl Elaborator<'_> {
             }
         }
         Ok(())
+    }
+
+    /// `n <= N` in a result: a size that data chooses gets a name, and must be shown to keep its bound.
+    fn chosen_by_data(&mut self, e: &Expr, actual: &Dim, place: &Place, scope: &Rc<Scope>) -> Result<bool> {
+        let ExprKind::Binary { op: BinaryOp::Le, left, right } = &e.kind else { return Ok(false) };
+        let ExprKind::Name(name) = &left.kind else { return Ok(false) };
+        if scope.get(name).is_none() {
+            scope.set(name, Val::Num(actual.clone()));
+        }
+        let (known, most) = (self.dim(left, scope)?, self.dim(right, scope)?);
+        let shown = self.graph.facts.eq(&known, actual) == Verdict::Proved;
+        if !shown || self.graph.facts.le(actual, &most) != Verdict::Proved {
+            let text = self.sources.snippet(e.span);
+            let message = format!("cannot show `{text}` of {}: the size is {actual}", place.what);
+            let error = Diagnostic::new(Code::UNKNOWN_EQUAL, place.span, message);
+            return Err(Box::new(self.where_declared(error, place)));
+        }
+        Ok(true)
     }
 
     fn match_group(
@@ -371,9 +408,13 @@ impl Elaborator<'_> {
         let error = match self.graph.facts.eq(declared, actual) {
             Verdict::Proved => return Ok(()),
             Verdict::Refuted => {
-                let message =
-                    format!("{} must be {ty}, got {}: {is}{declared}, not {actual}", place.what, self.type_text(found));
-                Diagnostic::new(Code::SHAPE, place.span, message)
+                let got = self.type_text(found);
+                let message = format!("{} must be {ty}, got {got}: {is}{declared}, not {actual}", place.what);
+                let error = Diagnostic::new(Code::SHAPE, place.span, message);
+                match place.what {
+                    What::Result(_) => error.help(format!("if {got} is meant, state it: -> {got}")),
+                    _ => error,
+                }
             }
             Verdict::Unknown => {
                 let message = format!("cannot show that {declared} = {actual}, needed by {}: {ty}", place.what);
@@ -449,7 +490,7 @@ impl Elaborator<'_> {
                     let value = self.expr(value, scope)?;
                     scope.set(&name.text, value);
                 }
-                ast::Fact::Holds(e) => match self.expr(e, scope)? {
+                ast::Fact::Holds(e) => match self.condition_of(e, scope)? {
                     Val::Bool(true) => {}
                     Val::Bool(false) => return Err(Box::new(self.false_fact(e, scope)?)),
                     Val::Fact(fact) => {
@@ -468,6 +509,13 @@ impl Elaborator<'_> {
             }
         }
         Ok(())
+    }
+
+    fn condition_of(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Val> {
+        match self.fact_of_inputs(e, scope)? {
+            Some(value) => Ok(value),
+            None => self.expr(e, scope),
+        }
     }
 
     fn false_fact(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Diagnostic> {
@@ -531,7 +579,7 @@ fn solve_for_unknown(dim: &Dim, actual: &Dim) -> Option<Dim> {
     Some(rest.times(factor?.recip()))
 }
 
-fn divisors(n: i64) -> String {
+pub(super) fn divisors(n: i64) -> String {
     let small: Vec<String> = (1..=n.min(32)).filter(|d| n % d == 0).map(|d| d.to_string()).collect();
     let more = if n > 32 { " …" } else { "" };
     format!("{}{more}", small.join(", "))

@@ -1,23 +1,15 @@
 //! Statements.
 
+use super::run_time::indexed_name;
 use super::shape::{Place, What};
 use super::{Elaborator, Result, Scope, Val};
 use crate::ast::{Bind, Block, Else, Expr, ExprKind, Pattern, Stmt, StmtKind};
-use diag::{Code, Diagnostic, Span};
+use diag::{Code, Diagnostic};
 use graph::Fact;
 use std::rc::Rc;
 
 impl Elaborator<'_> {
-    /// Runs a block; its value is that of the last statement, if that is an expression.
-    pub(super) fn block(&mut self, block: &Block, scope: &Rc<Scope>) -> Result<Val> {
-        let mut value = Val::None;
-        for stmt in &block.stmts {
-            value = self.stmt(stmt, scope)?;
-        }
-        Ok(value)
-    }
-
-    fn stmt(&mut self, stmt: &Stmt, scope: &Rc<Scope>) -> Result<Val> {
+    pub(super) fn stmt(&mut self, stmt: &Stmt, scope: &Rc<Scope>) -> Result<Val> {
         match &stmt.kind {
             StmtKind::Storage(s) => self.storage(s, scope)?,
             StmtKind::Bind(b) => self.bind(b, scope)?,
@@ -28,13 +20,15 @@ impl Elaborator<'_> {
                 if let (Some(frame), Pattern::Name(name)) = (self.frames.last_mut(), pattern) {
                     frame.loops.push((name.clone(), items.len()));
                 }
-                for item in items {
+                let mut rounds = items.into_iter();
+                let result = rounds.try_for_each(|item| {
                     self.match_pattern(pattern, item, scope)?;
-                    self.block(body, scope)?;
-                }
+                    self.block(body, scope).map(|_| ())
+                });
                 if let Some(frame) = self.frames.last_mut() {
                     frame.loops.truncate(depth);
                 }
+                result?;
             }
             StmtKind::Update { target, value } => self.update(target, value, scope)?,
         }
@@ -45,7 +39,7 @@ impl Elaborator<'_> {
         let mut value = self.expr(&b.value, scope)?;
         if let Some(op) = b.op {
             let Pattern::Name(name) = &b.pattern else {
-                return self.fail(Code::SYNTAX, pattern_span(&b.pattern), "`+=` and its like take one name");
+                return self.fail(Code::SYNTAX, b.pattern.span(), "`+=` and its like take one name");
             };
             let old = self.name(&name.text, name.span, scope)?;
             value = match (old, value) {
@@ -57,7 +51,7 @@ impl Elaborator<'_> {
             };
         }
         if let Some(ty) = &b.ty {
-            let name = self.quote(pattern_span(&b.pattern));
+            let name = self.quote(b.pattern.span());
             let place = Place { what: What::Name(&name), ty, span: b.value.span };
             self.match_type(&value, ty, &place, scope)?;
         }
@@ -85,11 +79,9 @@ impl Elaborator<'_> {
                     }
                 };
                 if items.len() != parts.len() {
-                    return self.fail(
-                        Code::STATIC_TYPE,
-                        *span,
-                        format!("expected {} values, got {}", parts.len(), items.len()),
-                    );
+                    let message = format!("{} names for {} values", parts.len(), items.len());
+                    let error = Diagnostic::new(Code::STATIC_TYPE, *span, message);
+                    return Err(Box::new(error.help("a value that is not needed is called `_`: (a, _) = …")));
                 }
                 parts.iter().zip(items).try_for_each(|(p, v)| self.match_pattern(p, v, scope))
             }
@@ -97,33 +89,33 @@ impl Elaborator<'_> {
     }
 
     fn update(&mut self, target: &Expr, value: &Expr, scope: &Rc<Scope>) -> Result<()> {
-        let ExprKind::Name(name) = &target.kind else {
-            return self.fail(Code::NOT_YET, target.span, "updates of a part of a tensor are not compiled yet");
+        let name = match (&target.kind, indexed_name(target)) {
+            (ExprKind::Name(name), _) => name,
+            (_, Some((name, _))) => name,
+            _ => return self.fail(Code::SYNTAX, target.span, "`:=` updates a name, or a part of one: keys[0..n] := k"),
         };
         let Val::Stored(full) = self.name(name, target.span, scope)? else {
-            return self.fail(
-                Code::STATIC_TYPE,
-                target.span,
-                format!("`:=` updates `state` and `cache`; `{name}` is neither"),
-            );
+            return self.not_updatable(name, target.span);
         };
-        let new = self.expr(value, scope)?;
-        let stored = &self.stored[self.index[&*full]];
-        if stored.storage == graph::Storage::Param {
+        if self.stored[self.index[&*full]].storage == graph::Storage::Param {
             let message = format!("`{name}` is a parameter; only `state` and `cache` are updated while running");
             return self.fail(Code::STATIC_TYPE, target.span, message);
         }
-        let old = self.read(&full);
-        let elem = self.graph.ty(old).elem;
-        let new = self.tensor(&new, Some(elem), value.span)?;
-        if self.graph.ty(new) != self.graph.ty(old) {
-            let (old, new) = (self.graph.ty(old).clone(), self.graph.ty(new).clone());
-            return self.fail(Code::SHAPE, value.span, format!("`{name}` is {old}; it cannot become {new}"));
-        }
-        if let Some(version) = self.versions.get_mut(&*full) {
-            version.value = new;
-            version.updated = true;
-        }
+        let new = match indexed_name(target) {
+            Some((name, items)) => self.update_part(name, items, value, target.span, scope)?,
+            None => {
+                let new = self.expr(value, scope)?;
+                let old = self.read(&full);
+                let new = self.tensor(&new, Some(self.ty(old).elem), value.span)?;
+                let (old, new_type) = (self.ty(old), self.ty(new));
+                if old != new_type {
+                    let message = format!("`{name}` is {old}; it cannot become {new_type}");
+                    return self.fail(Code::SHAPE, value.span, message);
+                }
+                new
+            }
+        };
+        self.set_version(&full, new);
         Ok(())
     }
 
@@ -132,7 +124,13 @@ impl Elaborator<'_> {
         match self.expr(over, scope)? {
             Val::List(items) => Ok(items.to_vec()),
             other => {
-                self.fail(Code::STATIC_TYPE, over.span, format!("expected a list or a range, got {}", other.kind()))
+                let message = format!("expected a list or a range, got {}", other.kind());
+                let error = Diagnostic::new(Code::STATIC_TYPE, over.span, message);
+                Err(Box::new(match other {
+                    Val::Tensor(_) => error.help("a tensor is read step by step with scan (h = h0) for x in xs { … }"),
+                    Val::Num(_) => error.help("to repeat n times write for i in 0..n"),
+                    _ => error,
+                }))
             }
         }
     }
@@ -187,12 +185,5 @@ impl Elaborator<'_> {
                 format!("a condition is true or false, not {}", other.kind()),
             ),
         }
-    }
-}
-
-fn pattern_span(pattern: &Pattern) -> Span {
-    match pattern {
-        Pattern::Name(n) => n.span,
-        Pattern::Tuple(_, span) => *span,
     }
 }

@@ -1,8 +1,9 @@
 //! Operations on tensors: literals and sizes adapt to the tensors they meet, shapes are broadcast, nodes are appended.
 
+use super::items::{Item, ROOT};
 use super::shape::shape_text;
 use super::{Elaborator, Result, Scope, Val};
-use crate::ast::{BinaryOp, Expr, Ix};
+use crate::ast::{BinaryOp, Expr, ItemKind, Ix};
 use diag::{Code, Diagnostic, Span};
 use graph::ops::{self, Op};
 use graph::{Dim, Elem, OpError, TensorType, Value, Verdict};
@@ -281,7 +282,12 @@ impl Elaborator<'_> {
         Ok(shape)
     }
 
-    fn broadcast_two(&self, (a, a_at): (&[Dim], Span), (b, b_at): (&[Dim], Span), span: Span) -> Result<Vec<Dim>> {
+    pub(super) fn broadcast_two(
+        &self,
+        (a, a_at): (&[Dim], Span),
+        (b, b_at): (&[Dim], Span),
+        span: Span,
+    ) -> Result<Vec<Dim>> {
         let rank = a.len().max(b.len());
         let one = Dim::int(1);
         let at = |dims: &[Dim], axis: usize| (axis + dims.len()).checked_sub(rank).map(|i| dims[i].clone());
@@ -314,7 +320,10 @@ impl Elaborator<'_> {
         let (a_text, b_text) = (shape_text(a), shape_text(b));
         if !differ.is_empty() {
             let message = format!("cannot {} {a_text} and {b_text}: {}", self.verb(a_at, b_at), differ.join(", "));
-            let error = Diagnostic::new(Code::BROADCAST, span, message);
+            let mut error = Diagnostic::new(Code::BROADCAST, span, message);
+            if a_at != b_at && a_at.file == span.file && b_at.file == span.file && a_at != span && b_at != span {
+                error = error.other(a_at, a_text).other(b_at, b_text);
+            }
             return Err(Box::new(match a.len() == 4 && b.len() == 4 {
                 true => error.help("if this is a residual, project the shortcut where shapes change: x |> shortcut: Conv2d(out, 1, stride = stride)"),
                 false => error.help("shapes align from the right; sizes are equal, or literally 1: x[:, none] adds such an axis"),
@@ -489,7 +498,9 @@ impl Elaborator<'_> {
         let size = &self.graph.ty(value).dims[axis];
         let text = self.sources.snippet(*dim);
         error = error.other(*dim, format!("{size} {role} `{name}`"));
-        if let Some((super::Item::Const(value), _)) = self.items.get(text) {
+        if let Some((Item::Const(item), _)) = self.modules[ROOT].items.get(text)
+            && let ItemKind::Const { value, .. } = &item.kind
+        {
             error = error.other(value.span, format!("{size} enters here"));
         }
         error
@@ -582,25 +593,6 @@ impl Elaborator<'_> {
         self.push(ops::Slice { axis, start, stop, step: 1 }, &[x], span)
     }
 
-    /// Each of these is at most the next.
-    fn within(&self, bounds: [&Dim; 4], message: &str, span: Span) -> Result<()> {
-        for pair in bounds.windows(2) {
-            let error = Diagnostic::new(Code::OUT_OF_RANGE, span, message);
-            match self.graph.facts.le(pair[0], pair[1]) {
-                Verdict::Proved => {}
-                Verdict::Refuted => return Err(Box::new(error)),
-                Verdict::Unknown => {
-                    let error = self.with_sizes(error, pair);
-                    let (low, high) = (pair[0], pair[1]);
-                    return Err(Box::new(
-                        error.help(format!("state it, and it is checked on each call: where {low} <= {high}")),
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn slice(
         &mut self,
         x: Value,
@@ -611,27 +603,7 @@ impl Elaborator<'_> {
         scope: &Rc<Scope>,
     ) -> Result<Value> {
         let size = self.graph.ty(x).dims[axis].clone();
-        let mut end = |e: Option<&Expr>, default: Dim| {
-            let Some(e) = e else { return Ok(default) };
-            match self.expr(e, scope)? {
-                Val::Num(d) if d.as_int().is_some_and(|n| n < 0) => Ok(size.clone() + d),
-                Val::Num(d) => Ok(d),
-                Val::Tensor(_) => self.fail(
-                    Code::NOT_YET,
-                    e.span,
-                    "slices whose ends are known only when running are not compiled yet",
-                ),
-                other => self.fail(
-                    Code::STATIC_TYPE,
-                    e.span,
-                    format!("the end of a slice is an integer, not {}", other.kind()),
-                ),
-            }
-        };
-        let start = end(from, Dim::int(0))?;
-        let stop = end(to, size.clone())?;
-        let message = format!("the slice {start}..{stop} of an axis of {size}");
-        self.within([&Dim::int(0), &start, &stop, &size], &message, span)?;
+        let (start, stop) = self.slice_ends(&size, from, to, span, scope)?;
         if start == Dim::int(0) && stop == size {
             return Ok(x);
         }

@@ -1,7 +1,8 @@
 //! Static values and the scopes that name them.
 
 use super::instance::Instance;
-use crate::ast::{Block, Function, Kernel, Module, Name};
+use super::train::Stream;
+use crate::ast::{Block, Extern, Function, Kernel, Module, Name, Ty};
 use graph::ops::OpInfo;
 use graph::{Dim, Elem, Fact, Value};
 use std::cell::RefCell;
@@ -29,10 +30,24 @@ pub(crate) enum Val {
     Fn(Rc<Function>, Rc<Scope>),
     Lambda(Rc<(Vec<Name>, Block)>, Rc<Scope>),
     Kernel(Rc<Kernel>),
+    Extern(Rc<Extern>),
+    /// An imported file, by its number.
+    Module(usize),
     Layer(Rc<Module>),
     Instance(Rc<Instance>),
     Builtin(&'static str),
     Primitive(&'static OpInfo),
+    /// A function that belongs to a built model, such as `net.forward`.
+    Method(Rc<Instance>, Rc<Function>, Rc<Scope>),
+    /// A source of examples, for training.
+    Stream(Rc<Stream>),
+    Metric,
+    /// What only the training runtime knows: an augmentation, a rule.
+    Opaque(Rc<str>),
+    /// A function that the training runtime gives, by its type.
+    Given(Rc<Ty>, Rc<Scope>),
+    /// What a statement with a mistake would have given.
+    Error,
 }
 
 impl Val {
@@ -60,9 +75,28 @@ impl Val {
             Val::Tuple(_) => "a tuple",
             Val::Elem(_) => "an element type",
             Val::Tensor(_) | Val::Stored(_) => "a tensor",
-            Val::Fn(..) | Val::Lambda(..) | Val::Kernel(_) | Val::Builtin(_) | Val::Primitive(_) => "a function",
+            Val::Fn(..) | Val::Lambda(..) | Val::Kernel(_) | Val::Builtin(_) | Val::Primitive(_) | Val::Extern(_) => {
+                "a function"
+            }
+            Val::Method(..) | Val::Given(..) => "a function",
+            Val::Stream(_) => "a source of examples",
+            Val::Metric => "a metric",
+            Val::Opaque(_) => "a part of training",
+            Val::Module(_) => "an imported file",
+            Val::Error => "nothing, for a mistake before it",
             Val::Layer(_) => "a layer that is not built",
             Val::Instance(_) => "a layer",
+        }
+    }
+
+    /// Whether this belongs to one graph, or may hold what does.
+    pub fn is_running(&self) -> bool {
+        match self {
+            Val::Tensor(_) | Val::Scalar(_) | Val::Stored(_) => true,
+            Val::List(items) => items.iter().any(Val::is_running),
+            Val::Tuple(fields) => fields.iter().any(|(_, v)| v.is_running()),
+            Val::Lambda(_, scope) => scope.holds_running(),
+            _ => false,
         }
     }
 
@@ -72,7 +106,18 @@ impl Val {
 
     pub fn is_callable(&self) -> bool {
         use Val::*;
-        matches!(self, Fn(..) | Lambda(..) | Builtin(_) | Primitive(_) | Kernel(_) | Instance(_))
+        matches!(
+            self,
+            Fn(..)
+                | Lambda(..)
+                | Builtin(_)
+                | Primitive(_)
+                | Kernel(_)
+                | Extern(_)
+                | Instance(_)
+                | Method(..)
+                | Given(..)
+        )
     }
 
     /// Exact and approximate numbers, known now or when running.
@@ -102,16 +147,18 @@ impl Val {
 pub(crate) struct Scope {
     vars: RefCell<HashMap<String, Val>>,
     parent: Option<Rc<Scope>>,
+    /// Whose items stand above it.
+    pub module: usize,
 }
 
 impl Scope {
-    /// Above it are only items.
-    pub fn global() -> Rc<Scope> {
-        Rc::new(Scope::default())
+    /// Above it are only the items of a module.
+    pub fn root(module: usize) -> Rc<Scope> {
+        Rc::new(Scope { module, ..Scope::default() })
     }
 
     pub fn inside(parent: &Rc<Scope>) -> Rc<Scope> {
-        Rc::new(Scope { vars: RefCell::default(), parent: Some(parent.clone()) })
+        Rc::new(Scope { vars: RefCell::default(), parent: Some(parent.clone()), module: parent.module })
     }
 
     pub fn get(&self, name: &str) -> Option<Val> {
@@ -120,6 +167,11 @@ impl Scope {
 
     pub fn set(&self, name: &str, value: Val) {
         self.vars.borrow_mut().insert(name.to_string(), value);
+    }
+
+    fn holds_running(&self) -> bool {
+        self.vars.borrow().values().any(|v| !matches!(v, Val::Lambda(..)) && v.is_running())
+            || self.parent.as_ref().is_some_and(|p| p.holds_running())
     }
 
     pub fn names(&self) -> Vec<String> {

@@ -237,7 +237,7 @@ ops! {
     arange::Arange, full::Full, take::Take, gather::Gather, slice_at::SliceAt,
     scatter_add::ScatterAdd, scatter::Scatter, update_at::UpdateAt, sort::Sort, top_k::TopK,
     random_bits::RandomBits,
-    constant::Constant, dim::DimValue, stop_gradient::StopGradient,
+    constant::Constant, dim::DimValue, size::Size, stop_gradient::StopGradient,
 }
 
 impl Op {

@@ -1,0 +1,560 @@
+//! `train` blocks: data, steps and metrics. A step becomes one graph: loss, gradients, and the optimiser's new values.
+
+use super::call::Given;
+use super::instance::{Frame, Instance, join};
+use super::items::{Found, LIBRARY};
+use super::shape::{Place, What};
+use super::{Elaborator, Result, Scope, Val, nearest};
+use crate::ast::{self, Block, Extern, Form, Function, Module, Name, Step, TrainKind, Ty, TyKind};
+use diag::{Code, Diagnostic, Span};
+use graph::{Dim, Elem, Fact, Graph, Storage, TensorType, Value};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Options of a step, after its optimiser, with their types.
+const OPTIONS: &[(&str, &str)] = &[("clip_norm", "float"), ("accumulate", "int"), ("ema", "float"), ("repeats", "int")];
+
+/// What a `train` block may set, as whole numbers.
+const SETTINGS: &[&str] = &["epochs", "max_steps"];
+
+/// The number of examples in a batch; its source bounds it.
+const ROWS: &str = "Rows";
+
+/// An elaborated `train` block.
+#[derive(Debug)]
+pub struct Training {
+    pub name: String,
+    /// In the order in which they take turns: the loss is the only output, parameters and states of optimisers are
+    /// updated.
+    pub steps: Vec<Graph>,
+    /// The value is the only output.
+    pub metrics: Vec<Graph>,
+}
+
+/// One example that a stream yields: its types.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Example {
+    Tensor(TensorType),
+    Tuple(Vec<(Option<String>, Example)>),
+}
+
+/// A source of examples.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Stream {
+    pub example: Example,
+    /// What `Rows` is at most, in batches of varying size.
+    pub most: Option<i64>,
+}
+
+impl Example {
+    fn map(&self, f: &impl Fn(&TensorType) -> TensorType) -> Example {
+        match self {
+            Example::Tensor(ty) => Example::Tensor(f(ty)),
+            Example::Tuple(fields) => Example::Tuple(fields.iter().map(|(n, e)| (n.clone(), e.map(f))).collect()),
+        }
+    }
+}
+
+impl Elaborator<'_> {
+    pub(super) fn training(&mut self, train: &ast::Train) -> Result<Training> {
+        let home = self.home(train.name.span);
+        let config = Scope::inside(&home);
+        self.bind_params(&train.config, vec![], &config, &train.name.text, train.name.span)?;
+        let root = Rc::new(Instance {
+            module: Rc::new(pseudo_module(&train.name)),
+            config: config.clone(),
+            place: RefCell::new(Some(String::new())),
+            built: train.name.span,
+            first_use: RefCell::new(None),
+            children: RefCell::default(),
+        });
+        self.in_training = true;
+        self.frames.push(Frame::new(root));
+        let result = self.train_items(train, &Scope::inside(&config));
+        self.frames.pop();
+        self.in_training = false;
+        result
+    }
+
+    fn train_items(&mut self, train: &ast::Train, scope: &Rc<Scope>) -> Result<Training> {
+        for item in &train.items {
+            if let TrainKind::Metric { name, .. } = &item.kind {
+                scope.set(&name.text, Val::Metric);
+            }
+        }
+        let mut training = Training { name: train.name.text.clone(), steps: vec![], metrics: vec![] };
+        for item in &train.items {
+            let result = match &item.kind {
+                TrainKind::Data { name, value } => self.data(name, value, scope),
+                TrainKind::Bind(b) => self.setting(b, scope),
+                TrainKind::Rule(e) => self.rule(e, scope),
+                TrainKind::Step(step) => self.step(step, item.span, scope).map(|g| training.steps.push(g)),
+                TrainKind::Metric { name, batch, stream, value } => {
+                    self.metric(name, batch, stream, value, scope).map(|g| training.metrics.push(g))
+                }
+            };
+            if let Err(e) = result {
+                self.report(*e);
+                match &item.kind {
+                    TrainKind::Data { name, .. } => scope.set(&name.text, Val::Error),
+                    TrainKind::Bind(b) => {
+                        super::report::bound_by_pattern(&b.pattern, &mut |n| scope.set(n, Val::Error))
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if training.steps.is_empty() && self.errors.is_empty() {
+            let message = format!("`{}` has no step", train.name.text);
+            let error = Diagnostic::new(Code::TRAINING, train.name.span, message);
+            return Err(Box::new(error.help("add one: step (b in data) updates net using Sgd() { loss }")));
+        }
+        Ok(training)
+    }
+
+    fn data(&mut self, name: &Name, value: &ast::Expr, scope: &Rc<Scope>) -> Result<()> {
+        match self.expr(value, scope)? {
+            stream @ Val::Stream(_) => {
+                scope.set(&name.text, stream);
+                Ok(())
+            }
+            other => {
+                let message = format!("`data` names a source of examples, not {}", other.kind());
+                let error = Diagnostic::new(Code::TRAINING, value.span, message);
+                Err(Box::new(error.help("for example: data digits = mnist(\"train\") |> shuffle |> batch(128)")))
+            }
+        }
+    }
+
+    fn setting(&mut self, b: &ast::Bind, scope: &Rc<Scope>) -> Result<()> {
+        self.bind(b, scope)?;
+        let ast::Pattern::Name(name) = &b.pattern else { return Ok(()) };
+        let value = scope.get(&name.text);
+        if value.as_ref().is_some_and(Val::is_running) {
+            scope.set(&name.text, Val::Error);
+            let error = Diagnostic::new(Code::TRAINING, b.value.span, "a `train` block holds no tensors of its own");
+            return Err(Box::new(error.help("compute it inside the step, or write a function for it")));
+        }
+        if SETTINGS.contains(&name.text.as_str()) {
+            return match value.as_ref().and_then(Val::as_int) {
+                Some(n) if n > 0 => Ok(()),
+                _ => self.fail(Code::TRAINING, b.value.span, format!("`{}` is a whole number above 0", name.text)),
+            };
+        }
+        match nearest(&name.text, SETTINGS.iter().copied()).filter(|_| value.is_some_and(|v| v.as_int().is_some())) {
+            Some(near) => {
+                self.fail(Code::TRAINING, name.span, format!("`{}` sets nothing; did you mean `{near}`?", name.text))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn rule(&mut self, e: &ast::Expr, scope: &Rc<Scope>) -> Result<()> {
+        match self.expr(e, scope)? {
+            Val::Opaque(kind) if &*kind == "rule" => Ok(()),
+            other => {
+                let message = format!("this line of a `train` block does nothing: it is {}", other.kind());
+                let error = Diagnostic::new(Code::TRAINING, e.span, message);
+                Err(Box::new(error.help("a rule stands here, such as early_stop(accuracy, patience = 3)")))
+            }
+        }
+    }
+
+    /// A new graph with one batch of a stream.
+    fn with_batch(&mut self, name: &str, batch: &Name, stream: &Name, scope: &Rc<Scope>) -> Result<Rc<Scope>> {
+        self.begin(name, std::iter::once(batch.text.clone()));
+        let stream = match self.name(&stream.text, stream.span, scope)? {
+            Val::Stream(s) => s,
+            other => {
+                let message = format!("`{}` is {}; a step reads a `data` source", stream.text, other.kind());
+                return self.fail(Code::TRAINING, stream.span, message);
+            }
+        };
+        if let Some(most) = stream.most {
+            self.graph.facts.assume(&Fact::Le(Dim::var(ROWS), Dim::int(most)));
+            self.sizes.insert(ROWS.into(), batch.span);
+        }
+        let inner = Scope::inside(scope);
+        let value = self.instantiate(&stream.example, &batch.text, batch.span);
+        inner.set(&batch.text, value);
+        Ok(inner)
+    }
+
+    fn instantiate(&mut self, example: &Example, name: &str, span: Span) -> Val {
+        match example {
+            Example::Tensor(ty) => {
+                let origin = self.origin(span);
+                Val::Tensor(self.graph.operand(name, Storage::Input, ty.clone(), origin))
+            }
+            Example::Tuple(fields) => {
+                let field = |(i, (n, e)): (usize, &(Option<String>, Example))| {
+                    let own = n.clone().unwrap_or_else(|| i.to_string());
+                    (n.clone(), self.instantiate(e, &format!("{name}.{own}"), span))
+                };
+                Val::Tuple(Rc::new(fields.iter().enumerate().map(field).collect()))
+            }
+        }
+    }
+
+    /// A loss or metric: one float.
+    fn one_float(&mut self, value: &Val, what: &str, span: Span) -> Result<Value> {
+        let value = self.tensor(value, None, span)?;
+        let ty = self.ty(value);
+        match ty.rank() == 0 && ty.elem.is_float() {
+            true => Ok(value),
+            false => {
+                let message = format!("{what} is one float, not {}", self.type_text(&ty));
+                Err(Box::new(Diagnostic::new(Code::TRAINING, span, message).help("mean(…) makes one of many")))
+            }
+        }
+    }
+
+    fn metric(
+        &mut self,
+        name: &Name,
+        batch: &Name,
+        stream: &Name,
+        value: &ast::Expr,
+        scope: &Rc<Scope>,
+    ) -> Result<Graph> {
+        let inner = self.with_batch(&name.text, batch, stream, scope)?;
+        let result = self.expr(value, &inner)?;
+        let result = self.one_float(&result, "a metric", value.span)?;
+        self.graph.set_output(&name.text, result);
+        self.finish(name.span)
+    }
+
+    fn step(&mut self, step: &Step, span: Span, scope: &Rc<Scope>) -> Result<Graph> {
+        let name = step.name.as_ref().map_or("step", |n| n.text.as_str());
+        let inner = self.with_batch(name, &step.batch, &step.stream, scope)?;
+        let told = self.errors.len();
+        self.training = true;
+        let loss = self.loss(&step.body, &inner);
+        self.training = false;
+        let options = self.options(step, scope);
+        let updated = self.updated(&step.updates, scope);
+        let optimiser = self.optimiser(step, scope);
+        let (loss, options) = (self.told(loss), self.told(options));
+        let (updated, optimiser) = (self.told(updated), self.told(optimiser));
+        let (Some(loss), Some(options), Some(updated), Some(optimiser)) = (loss, options, updated, optimiser) else {
+            return super::report::reported();
+        };
+        if self.errors.len() > told {
+            return super::report::reported();
+        }
+        self.update_all(loss, &options, &updated, &optimiser, step)?;
+        self.graph.set_output("loss", loss);
+        self.finish(span)
+    }
+
+    fn loss(&mut self, body: &Block, scope: &Rc<Scope>) -> Result<Value> {
+        let value = self.block(body, scope)?;
+        self.one_float(&value, "the loss", body.value_span())
+    }
+
+    /// Options by name; those that are not given are left out.
+    fn options(&mut self, step: &Step, scope: &Rc<Scope>) -> Result<HashMap<String, Val>> {
+        let mut options = HashMap::new();
+        for option in &step.options {
+            let Some(name) = &option.name else { continue };
+            let value = self.expr(&option.value, scope)?;
+            let fits = match OPTIONS.iter().find(|(n, _)| *n == name.text) {
+                Some((_, "int")) => value.as_int().is_some_and(|n| n > 0),
+                Some(_) => value.as_f64().is_some_and(|x| x > 0.0),
+                None => {
+                    let hint = nearest(&name.text, OPTIONS.iter().map(|(n, _)| *n));
+                    let hint = hint.map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+                    return self.fail(
+                        Code::NO_OPTION,
+                        name.span,
+                        format!("a step has no option `{}`{hint}", name.text),
+                    );
+                }
+            };
+            if !fits {
+                let message = format!("`{}` of a step is a number above 0, not {}", name.text, value.kind());
+                return self.fail(Code::TRAINING, option.value.span, message);
+            }
+            options.insert(name.text.clone(), value);
+        }
+        Ok(options)
+    }
+
+    /// Full names of the parameters that `updates` lists.
+    fn updated(&mut self, e: &ast::Expr, scope: &Rc<Scope>) -> Result<Vec<String>> {
+        let value = self.expr(e, scope)?;
+        let listed = match &value {
+            Val::List(items) => items.to_vec(),
+            Val::Tuple(fields) => fields.iter().map(|(_, v)| v.clone()).collect(),
+            one => vec![one.clone()],
+        };
+        let mut names = vec![];
+        for value in listed {
+            let Val::Instance(instance) = &value else {
+                let message = format!("`updates` lists layers and models, not {}", value.kind());
+                return self.fail(Code::TRAINING, e.span, message);
+            };
+            let path = instance.path();
+            let own = |name: &str| name == path || name.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.'));
+            let used = self.stored.iter().filter(|s| s.storage == Storage::Param && own(&s.name));
+            let used: Vec<String> = used.map(|s| s.name.clone()).filter(|n| self.versions.contains_key(n)).collect();
+            if used.is_empty() {
+                let message = format!("this step uses no parameter of `{path}`, which it updates");
+                return self.fail(Code::TRAINING, e.span, message);
+            }
+            names.extend(used);
+        }
+        Ok(names)
+    }
+
+    fn optimiser(&mut self, step: &Step, scope: &Rc<Scope>) -> Result<Rc<Instance>> {
+        let span = step.optimiser.span;
+        match self.expr(&step.optimiser, scope)? {
+            Val::Instance(optimiser) => Ok(optimiser),
+            Val::Layer(module) => Err(Box::new(self.not_built(&module, span))),
+            other => {
+                let message = format!("`using` names an optimiser, not {}", other.kind());
+                Err(Box::new(
+                    Diagnostic::new(Code::TRAINING, span, message).help("for example: using AdamW(lr = 1e-3)"),
+                ))
+            }
+        }
+    }
+
+    fn update_all(
+        &mut self,
+        loss: Value,
+        options: &HashMap<String, Val>,
+        updated: &[String],
+        optimiser: &Rc<Instance>,
+        step: &Step,
+    ) -> Result<()> {
+        let span = step.optimiser.span;
+        let params: Vec<Value> = updated.iter().map(|name| self.read(name)).collect();
+        let gradients = match graph::gradients(&mut self.graph, loss, &params) {
+            Ok(gradients) => gradients,
+            Err(e) => {
+                let at = self.graph.node(e.at).origin.span;
+                let message = format!("the loss has no gradient here: {}", e.error);
+                let error = Diagnostic::new(Code::TRAINING, at, message);
+                let error = error.other(step.updates.span, "needed for what is updated");
+                return Err(Box::new(error.help("what needs no gradient goes into stop_gradient(…)")));
+            }
+        };
+        let mut gradients: Vec<Val> = gradients.into_iter().map(Val::Tensor).collect();
+        if let Some(most) = options.get("clip_norm")
+            && let Some(Found::Item(item, module)) = self.find("clip_norm", LIBRARY)?
+        {
+            let clip = self.item("clip_norm", item, module, span)?;
+            let given = |value: Val| Given { name: None, value, span };
+            if let Val::List(clipped) =
+                self.call(clip, vec![given(Val::list(gradients.clone())), given(most.clone())], span)?
+            {
+                gradients = clipped.to_vec();
+            }
+        }
+        for ((name, param), gradient) in updated.iter().zip(params).zip(gradients) {
+            let own = Rc::new(Instance {
+                module: optimiser.module.clone(),
+                config: optimiser.config.clone(),
+                place: RefCell::new(Some(join("optimiser", name))),
+                built: optimiser.built,
+                first_use: RefCell::new(None),
+                children: RefCell::default(),
+            });
+            let given = |value: Val| Given { name: None, value, span };
+            let new = self.apply(own, vec![given(Val::Tensor(param)), given(gradient)], span)?;
+            let new = self.tensor(&new, None, span)?;
+            let (expected, found) = (self.ty(param), self.ty(new));
+            if expected != found {
+                let (expected, found) = (self.type_text(&expected), self.type_text(&found));
+                let message = format!("an optimiser gives the new parameter, {expected} for `{name}`, not {found}");
+                return self.fail(Code::TRAINING, span, message);
+            }
+            self.set_version(name, new);
+        }
+        Ok(())
+    }
+
+    /// The number of updates so far, an input of the step.
+    pub(super) fn step_count(&mut self, span: Span) -> Val {
+        let known = self.graph.operands.iter().find(|o| o.name == "step" && o.storage == Storage::Input);
+        match known {
+            Some(operand) => Val::Tensor(operand.value),
+            None => {
+                let origin = self.origin(span);
+                Val::Tensor(self.graph.operand("step", Storage::Input, TensorType::new(Elem::I32, vec![]), origin))
+            }
+        }
+    }
+
+    /// What the training runtime gives: its type says all that is known.
+    pub(super) fn extern_result(&mut self, e: &Extern, scope: &Rc<Scope>, span: Span) -> Result<Val> {
+        self.value_of_type(&e.result, scope, span)
+    }
+
+    fn value_of_type(&mut self, ty: &Ty, scope: &Rc<Scope>, span: Span) -> Result<Val> {
+        match &ty.kind {
+            TyKind::Named { path, arguments } => match (path.as_str(), &arguments[..]) {
+                ("stream", [of]) => self.stream_of(of, scope, span).map(|s| Val::Stream(Rc::new(s))),
+                ("fn", _) => Ok(Val::Given(Rc::new(ty.clone()), scope.clone())),
+                _ => Ok(Val::Opaque(path.as_str().into())),
+            },
+            _ => {
+                let example = self.example_of(ty, scope, span)?;
+                Ok(self.instantiate(&example, "given", span))
+            }
+        }
+    }
+
+    fn stream_of(&mut self, ty: &Ty, scope: &Rc<Scope>, span: Span) -> Result<Stream> {
+        if let TyKind::Named { path, arguments } = &ty.kind {
+            match (path.as_str(), &arguments[..]) {
+                ("batched", [of, rows]) => {
+                    let inner = self.stream_of(of, scope, span)?;
+                    let rows = self.named_number(rows, scope, span)?;
+                    let whole = matches!(scope.get("drop_last"), Some(Val::Bool(true)));
+                    let dim = if whole { Dim::int(rows) } else { Dim::var(ROWS) };
+                    let batched = |t: &TensorType| TensorType::new(t.elem, [&[dim.clone()], &t.dims[..]].concat());
+                    let most = (!whole).then_some(rows);
+                    return Ok(Stream { example: inner.example.map(&batched), most });
+                }
+                (name, []) => {
+                    if let Some(Val::Stream(known)) = scope.get(name) {
+                        return Ok((*known).clone());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(Stream { example: self.example_of(ty, scope, span)?, most: None })
+    }
+
+    fn named_number(&mut self, ty: &Ty, scope: &Rc<Scope>, span: Span) -> Result<i64> {
+        let value = match &ty.kind {
+            TyKind::Named { path, .. } => scope.get(path).and_then(|v| v.as_int()),
+            _ => None,
+        };
+        match value {
+            Some(n) if n > 0 => Ok(n),
+            _ => self.fail(Code::TRAINING, span, "the number of rows is a whole number above 0"),
+        }
+    }
+
+    fn example_of(&mut self, ty: &Ty, scope: &Rc<Scope>, span: Span) -> Result<Example> {
+        match &ty.kind {
+            TyKind::Tensor { elem, dims } => {
+                let elem = self.element(elem.as_ref(), scope)?;
+                let mut out = vec![];
+                for dim in dims {
+                    match dim {
+                        ast::DimTy::Expr(e) => out.push(self.dim(e, scope)?),
+                        _ => return self.fail(Code::TRAINING, ty.span, "an example has sizes that are known"),
+                    }
+                }
+                Ok(Example::Tensor(TensorType::new(elem, out)))
+            }
+            TyKind::Tuple(fields) => {
+                let field = |(name, ty): &(Option<String>, Ty)| Ok((name.clone(), self.example_of(ty, scope, span)?));
+                fields.iter().map(field).collect::<Result<_>>().map(Example::Tuple)
+            }
+            TyKind::Named { path, arguments } if path == "tensor" => {
+                let named = |ty: Option<&Ty>| match ty.map(|t| &t.kind) {
+                    Some(TyKind::Named { path, .. }) => scope.get(path),
+                    _ => None,
+                };
+                match (named(arguments.first()), named(arguments.get(1))) {
+                    (Some(Val::Elem(elem)), Some(Val::List(dims))) => {
+                        let dims = dims.iter().map(|d| self.as_dim(d, span)).collect::<Result<_>>()?;
+                        Ok(Example::Tensor(TensorType::new(elem, dims)))
+                    }
+                    _ => self.fail(Code::TRAINING, span, "expected an element type and a list of sizes"),
+                }
+            }
+            TyKind::Named { path, .. } => match scope.get(path) {
+                Some(Val::Stream(known)) => Ok(known.example.clone()),
+                _ => self.fail(Code::UNKNOWN_NAME, ty.span, format!("unknown type `{path}`")),
+            },
+        }
+    }
+
+    /// A value as an example, of which only types stay.
+    fn example_from(&mut self, value: &Val, span: Span) -> Result<Example> {
+        match value {
+            Val::Tuple(fields) => {
+                let field = |(n, v): &(Option<String>, Val)| Ok((n.clone(), self.example_from(v, span)?));
+                fields.iter().map(field).collect::<Result<_>>().map(Example::Tuple)
+            }
+            value => {
+                let tensor = self.tensor(value, None, span)?;
+                Ok(Example::Tensor(self.ty(tensor)))
+            }
+        }
+    }
+
+    /// `stream(A)` against a value: a name that is new stands for the type of its examples.
+    pub(super) fn match_stream(&mut self, value: &Val, of: Option<&Ty>, scope: &Rc<Scope>, span: Span) -> Result<bool> {
+        let (Val::Stream(stream), Some(of)) = (value, of) else { return Ok(false) };
+        if let TyKind::Named { path, .. } = &of.kind
+            && path.starts_with(char::is_uppercase)
+        {
+            scope.set(path, value.clone());
+            return Ok(true);
+        }
+        let expected = self.example_of(of, scope, span)?;
+        let plain = |e: &Example| match e {
+            Example::Tensor(ty) => ty.rank() == 0,
+            Example::Tuple(_) => false,
+        };
+        // One number after another: integers of any width are such a stream.
+        Ok(stream.example == expected || plain(&stream.example) && plain(&expected))
+    }
+
+    /// `fn(A, C)` against a function of examples: what it gives is the type that `C` stands for.
+    pub(super) fn match_function(&mut self, value: &Val, types: &[Ty], scope: &Rc<Scope>, span: Span) -> Result<bool> {
+        if !value.is_callable() {
+            return Ok(false);
+        }
+        if value.is_running() {
+            return self.fail(Code::TRAINING, span, "a function of examples uses no tensors but its own");
+        }
+        let [from, to] = types else { return Ok(true) };
+        let name = |ty: &Ty| match &ty.kind {
+            TyKind::Named { path, .. } => path.clone(),
+            _ => String::new(),
+        };
+        let (Some(Val::Stream(stream)), result) = (scope.get(&name(from)), name(to)) else { return Ok(true) };
+        let graph = std::mem::replace(&mut self.graph, Graph::new("example"));
+        let example = self.instantiate(&stream.example, "example", span);
+        let given = Given { name: None, value: example, span };
+        let mapped = self.call(value.clone(), vec![given], span).and_then(|v| self.example_from(&v, span));
+        self.graph = graph;
+        scope.set(&result, Val::Stream(Rc::new(Stream { example: mapped?, most: stream.most })));
+        Ok(true)
+    }
+
+    /// A call of a function that the training runtime gives.
+    pub(super) fn call_given(&mut self, ty: &Ty, scope: &Rc<Scope>, args: Vec<Given>, span: Span) -> Result<Val> {
+        let TyKind::Named { arguments, .. } = &ty.kind else { return Ok(Val::None) };
+        let Some((result, inputs)) = arguments.split_last() else { return Ok(Val::None) };
+        if args.len() != inputs.len() {
+            let message = format!("this function takes {} values, got {}", inputs.len(), args.len());
+            return self.fail(Code::NO_OPTION, span, message);
+        }
+        for (given, ty) in args.iter().zip(inputs) {
+            let place = Place { what: What::Name("the argument"), ty, span: given.span };
+            self.match_type(&given.value, ty, &place, scope)?;
+        }
+        let example = self.example_of(result, scope, span)?;
+        let name = format!("given {}", self.graph.operands.len());
+        Ok(self.instantiate(&example, &name, span))
+    }
+}
+
+/// Stands for a `train` block among the instances.
+fn pseudo_module(name: &Name) -> Module {
+    let body = Block { span: name.span, stmts: vec![] };
+    let function = Function { name: name.clone(), params: vec![], result: None, facts: vec![], body };
+    Module { name: name.clone(), config: None, form: Form::Function(function) }
+}
