@@ -283,6 +283,7 @@ impl<'a> Translate<'a> {
         match memory {
             Memory::F32 | Memory::I32 => self.b.ins().load(I32, flags(), pointer, disp),
             Memory::U8 => self.b.ins().uload8(I32, flags(), pointer, disp),
+            Memory::U16 => self.b.ins().uload16(I32, flags(), pointer, disp),
         }
     }
 
@@ -315,7 +316,7 @@ impl<'a> Translate<'a> {
 
     fn load(&mut self, memory: Memory, disp: i32, pointer: Value, mask: Option<Value>) -> ir::Value {
         let pointer = self.get(pointer);
-        if memory != Memory::U8 && self.is_whole(mask) {
+        if memory.size() == 4 && self.is_whole(mask) {
             return self.b.ins().load(F32X4, flags(), pointer, disp);
         }
         let mut lanes = self.splat(0);
@@ -331,7 +332,7 @@ impl<'a> Translate<'a> {
 
     fn store(&mut self, memory: Memory, disp: i32, pointer: Value, value: Value, mask: Option<Value>) {
         let pointer = self.get(pointer);
-        if memory != Memory::U8 && self.is_whole(mask) {
+        if memory.size() == 4 && self.is_whole(mask) {
             let value = self.get(value);
             self.b.ins().store(flags(), value, pointer, disp);
             return;
@@ -344,6 +345,7 @@ impl<'a> Translate<'a> {
                 match memory {
                     Memory::F32 | Memory::I32 => self.b.ins().store(flags(), element, place, disp),
                     Memory::U8 => self.b.ins().istore8(flags(), element, place, disp),
+                    Memory::U16 => self.b.ins().istore16(flags(), element, place, disp),
                 };
             }
         }

@@ -46,6 +46,7 @@ pub fn lower(kernel: &Scheduled) -> Result<Function, Unsupported> {
         sizes: vec![],
         error: Value(0),
         pointers: HashMap::new(),
+        known: HashMap::new(),
         numbers: HashMap::new(),
         held: HashMap::new(),
         registers: HashMap::new(),
@@ -99,6 +100,8 @@ struct Lower<'a> {
     error: Value,
     /// Pointers valid here, by what they include.
     pointers: HashMap<PointerKey, Value>,
+    /// Expressions of the statement at hand that have a value.
+    known: HashMap<kernel::ExprId, Value>,
     /// Value numbering of pure operations and loads since the last loop boundary.
     numbers: HashMap<(Op, Vec<Value>), Value>,
     /// Constants kept in registers through an inner loop.

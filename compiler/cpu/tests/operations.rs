@@ -136,14 +136,14 @@ fn cases(lanes: usize) -> (Function, Vec<String>) {
     let (all, some) = (t.b.push(Op::MaskConst(u32::MAX), &[]), t.b.push(Op::MaskConst(0b0110_1001_0000_0101), &[]));
     let first = t.b.push(Op::MaskFirst, &[params[1]]);
     for mask in [all, some, first, masks[2]] {
-        for memory in [Memory::F32, Memory::I32, Memory::U8] {
+        for memory in [Memory::F32, Memory::I32, Memory::U8, Memory::U16] {
             t.vector(Op::Load { memory, disp: B }, &[input, mask]);
             t.b.effect(Op::Store { memory, disp: t.at }, &[output, x, mask]);
             t.named(format!("Store {memory:?}"));
         }
         t.vector(Op::Gather { disp: A }, &[input, counts, mask]);
     }
-    for memory in [Memory::F32, Memory::I32, Memory::U8] {
+    for memory in [Memory::F32, Memory::I32, Memory::U8, Memory::U16] {
         t.vector(Op::Load { memory, disp: COUNTS }, &[input]);
         t.vector(Op::Broadcast { memory, disp: B + 12 }, &[input]);
         t.b.effect(Op::Store { memory, disp: t.at }, &[output, z]);

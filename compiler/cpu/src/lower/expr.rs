@@ -14,6 +14,7 @@ const SIGN: u32 = 0x8000_0000;
 impl Lower<'_> {
     pub(super) fn set(&mut self, stmt: &Stmt) -> Result<(), Unsupported> {
         let Stmt::Set { target, at, combine, value, stream } = stmt else { return Ok(()) };
+        self.known.clear();
         if self.is_register(*target) {
             return self.set_register(*target, at, *combine, *value);
         }
@@ -48,7 +49,7 @@ impl Lower<'_> {
                 let new = self.accumulate(op, old, value)?;
                 // Lanes that are off keep what they had, if somebody will add them up.
                 match self.active_mask()? {
-                    Some(mask) if self.exact_lanes[target.index()] => self.pure(Op::Select, &[mask, new, old]),
+                    Some(mask) if self.exact_lanes[target.index()] => self.select(mask, new, old),
                     _ => new,
                 }
             }
@@ -69,11 +70,20 @@ impl Lower<'_> {
 
     fn combine(&mut self, op: Combine, elem: Elem, a: Value, b: Value) -> Result<Value, Unsupported> {
         if self.value_type(a) == Type::Mask {
-            let op = if op == Combine::Max { MaskOp::Or } else { MaskOp::And };
+            let op = if matches!(op, Combine::Max | Combine::Sum) { MaskOp::Or } else { MaskOp::And };
             return Ok(self.pure(Op::Mask(op), &[a, b]));
         }
-        let op = vec_op(op.binary(), elem)?;
-        Ok(self.pure(Op::Vec(op), &[a, b]))
+        self.binary(op.binary(), elem, a, b)
+    }
+
+    /// Of two vectors or masks, lane by lane.
+    fn select(&mut self, mask: Value, a: Value, b: Value) -> Value {
+        if self.value_type(a) != Type::Mask {
+            return self.pure(Op::Select, &[mask, a, b]);
+        }
+        let yes = self.pure(Op::Mask(MaskOp::And), &[mask, a]);
+        let no = self.pure(Op::Mask(MaskOp::AndNot), &[b, mask]);
+        self.pure(Op::Mask(MaskOp::Or), &[yes, no])
     }
 
     /// The lanes that are on, as a mask; `None` if all are.
@@ -108,13 +118,13 @@ impl Lower<'_> {
             None if stream && memory == Memory::F32 => self.b.effect(Op::StoreStream { disp }, &[pointer, value]),
             None => {
                 self.b.effect(Op::Store { memory, disp }, &[pointer, value]);
-                if memory != Memory::U8 {
+                if memory.size() == 4 {
                     self.numbers.insert((Op::Load { memory, disp }, vec![pointer]), value);
                 }
             }
             Some(mask) => {
                 self.b.effect(Op::Store { memory, disp }, &[pointer, value, mask]);
-                if split.lane == 1 && memory != Memory::U8 {
+                if split.lane == 1 && memory.size() == 4 {
                     self.numbers.insert((Op::Load { memory, disp }, vec![pointer, mask]), value);
                 }
             }
@@ -156,6 +166,15 @@ impl Lower<'_> {
 
     /// The value of an expression in every lane: a vector, or a mask for bool.
     pub(super) fn vector(&mut self, id: ExprId) -> Result<Value, Unsupported> {
+        if let Some(value) = self.known.get(&id) {
+            return Ok(*value);
+        }
+        let value = self.unknown_vector(id)?;
+        self.known.insert(id, value);
+        Ok(value)
+    }
+
+    fn unknown_vector(&mut self, id: ExprId) -> Result<Value, Unsupported> {
         let exprs = &self.kernel.exprs;
         let elem = exprs.elem(id);
         match &exprs[id] {
@@ -174,8 +193,7 @@ impl Lower<'_> {
                     };
                     return Ok(self.pure(Op::Mask(op), &[a, b]));
                 }
-                let op = vec_op(*op, elem)?;
-                Ok(self.pure(Op::Vec(op), &[a, b]))
+                self.binary(*op, elem, a, b)
             }
             Expr::Fma(a, b, c) => {
                 let in_place = exprs.as_const(*c).is_some();
@@ -189,12 +207,7 @@ impl Lower<'_> {
             }
             Expr::Select(c, a, b) => {
                 let (c, a, b) = (self.vector(*c)?, self.vector(*a)?, self.vector(*b)?);
-                if self.value_type(a) == Type::Mask {
-                    let yes = self.pure(Op::Mask(MaskOp::And), &[c, a]);
-                    let no = self.pure(Op::Mask(MaskOp::AndNot), &[b, c]);
-                    return Ok(self.pure(Op::Mask(MaskOp::Or), &[yes, no]));
-                }
-                Ok(self.pure(Op::Select, &[c, a, b]))
+                Ok(self.select(c, a, b))
             }
             Expr::Cast(to, a) => self.cast(*to, *a),
             Expr::Checked(..) => unsupported("a checked index as a value"),
@@ -205,12 +218,17 @@ impl Lower<'_> {
     fn constant(&mut self, literal: Literal) -> Result<Value, Unsupported> {
         match literal.elem {
             Elem::F32 => Ok(self.splat((literal.value() as f32).to_bits())),
-            Elem::I32 | Elem::I64 => match i32::try_from(literal.bits as i64) {
+            Elem::Bool => Ok(self.pure(Op::MaskConst(if literal.bits != 0 { u32::MAX } else { 0 }), &[])),
+            Elem::U32 => Ok(self.splat(literal.bits as u32)),
+            Elem::F16 | Elem::Bf16 => {
+                let value = self.splat((literal.value() as f32).to_bits());
+                Ok(self.to_half(literal.elem, value))
+            }
+            Elem::F64 => unsupported("f64 constants"),
+            _ => match i32::try_from(literal.bits as i64) {
                 Ok(n) => Ok(self.splat(n as u32)),
                 Err(_) => unsupported(format!("the constant {} in a vector", literal.bits as i64)),
             },
-            Elem::Bool => Ok(self.pure(Op::MaskConst(if literal.bits != 0 { u32::MAX } else { 0 }), &[])),
-            elem => unsupported(format!("{elem} constants")),
         }
     }
 
@@ -241,7 +259,8 @@ impl Lower<'_> {
         let value = self.index_lanes(index);
         match elem {
             Elem::F32 => Ok(self.pure(Op::Unary(UnaryOp::ToFloat), &[value])),
-            Elem::I32 | Elem::I64 => Ok(value),
+            Elem::I64 => Ok(value),
+            elem if is_lane_integer(elem) => Ok(self.wrapped(value, elem)),
             elem => unsupported(format!("indices as {elem}")),
         }
     }
@@ -315,7 +334,11 @@ impl Lower<'_> {
     }
 
     fn typed(&mut self, value: Value, elem: Elem) -> Value {
-        if elem == Elem::Bool { self.as_mask(value, elem) } else { value }
+        match elem {
+            Elem::Bool => self.as_mask(value, elem),
+            Elem::I8 | Elem::I16 => self.wrapped(value, elem),
+            _ => value,
+        }
     }
 
     /// Loads with an index from data, with a mask, or at a stride.
@@ -353,7 +376,7 @@ impl Lower<'_> {
             (None, 1, None) => self.pure(Op::Load { memory, disp }, &[pointer]),
             (None, 1, Some(mask)) => self.pure(Op::Load { memory, disp }, &[pointer, mask]),
             (lanes, stride, mask) => {
-                if memory == Memory::U8 {
+                if memory.size() != 4 {
                     return unsupported(format!("{elem} read at strides or by index"));
                 }
                 let steps = match stride {
@@ -569,22 +592,24 @@ impl Lower<'_> {
                 let rest = self.splat(!SIGN);
                 return Ok(self.pure(Op::Vec(VecOp::And), &[a, rest]));
             }
-            (Unary::Neg, Elem::I32) => {
+            (Unary::Neg, elem) if is_lane_integer(elem) => {
                 let zero = self.splat(0);
-                return Ok(self.pure(Op::Vec(VecOp::SubI), &[zero, a]));
+                return self.binary(Binary::Sub, elem, zero, a);
             }
-            (Unary::Abs, Elem::I32) => {
+            (Unary::Abs, elem) if is_lane_integer(elem) && elem.is_signed() => {
                 let zero = self.splat(0);
-                let minus = self.pure(Op::Vec(VecOp::SubI), &[zero, a]);
-                return Ok(self.pure(Op::Vec(VecOp::MaxI), &[a, minus]));
+                let minus = self.binary(Binary::Sub, elem, zero, a)?;
+                return self.binary(Binary::Max, elem, a, minus);
             }
+            (Unary::Abs, elem) if is_lane_integer(elem) => return Ok(a),
             (Unary::Not, Elem::Bool) => {
                 let all = self.pure(Op::MaskConst(u32::MAX), &[]);
                 return Ok(self.pure(Op::Mask(MaskOp::AndNot), &[all, a]));
             }
-            (Unary::Not, Elem::I32) => {
+            (Unary::Not, elem) if is_lane_integer(elem) => {
                 let ones = self.splat(u32::MAX);
-                return Ok(self.pure(Op::Vec(VecOp::Xor), &[a, ones]));
+                let turned = self.pure(Op::Vec(VecOp::Xor), &[a, ones]);
+                return Ok(self.wrapped(turned, elem));
             }
             (Unary::Bits | Unary::FromBits, _) => return Ok(a),
             (Unary::Sqrt, Elem::F32) => float(UnaryOp::Sqrt),
@@ -599,6 +624,8 @@ impl Lower<'_> {
 
     fn compare(&mut self, op: Compare, elem: Elem, a: Value, b: Value) -> Result<Value, Unsupported> {
         let all = |l: &mut Self| l.pure(Op::MaskConst(u32::MAX), &[]);
+        let (a, b) = if elem == Elem::U32 { self.unsigned_order(a, b) } else { (a, b) };
+        let elem = if is_lane_integer(elem) { Elem::I32 } else { elem };
         let op = match (op, elem) {
             (Compare::Eq, Elem::F32) => Comparison::Eq,
             (Compare::Ne, Elem::F32) => Comparison::Ne,
@@ -631,17 +658,161 @@ impl Lower<'_> {
         let from = self.kernel.exprs.elem(a);
         let a = self.vector(a)?;
         match (from, to) {
-            (Elem::I32 | Elem::U8, Elem::F32) => Ok(self.pure(Op::Unary(UnaryOp::ToFloat), &[a])),
-            (Elem::F32, Elem::I32) => Ok(self.pure(Op::Unary(UnaryOp::ToInt), &[a])),
             (Elem::Bool, Elem::F32) => {
                 let (one, zero) = (self.splat(1f32.to_bits()), self.splat(0));
                 Ok(self.pure(Op::Select, &[a, one, zero]))
             }
-            (Elem::Bool, Elem::I32 | Elem::U8) => Ok(self.lanes_of(a)),
+            (Elem::Bool, to) if is_lane_integer(to) => Ok(self.lanes_of(a)),
             (from, Elem::Bool) => Ok(self.as_mask(a, from)),
-            (Elem::I32 | Elem::U8 | Elem::I64, Elem::I32 | Elem::I64) => Ok(a),
+            (Elem::U32, Elem::F32) => {
+                // Both halves are exact, and so is their sum but for one rounding.
+                let (bits, rest, factor) = (self.splat(16), self.splat(0xffff), self.splat(65536f32.to_bits()));
+                let upper = self.pure(Op::Vec(VecOp::Shr), &[a, bits]);
+                let halves = [upper, a].map(|half| {
+                    let half = self.pure(Op::Vec(VecOp::And), &[half, rest]);
+                    self.pure(Op::Unary(UnaryOp::ToFloat), &[half])
+                });
+                Ok(self.pure(Op::FmaAcc, &[halves[0], factor, halves[1]]))
+            }
+            (Elem::F32, Elem::U32) => {
+                let (half, sign) = (self.splat(2147483648f32.to_bits()), self.splat(SIGN));
+                let small = self.pure(Op::Compare(Comparison::Lt), &[a, half]);
+                let rest = self.pure(Op::Vec(VecOp::Sub), &[a, half]);
+                let [whole, rest] = [a, rest].map(|x| self.pure(Op::Unary(UnaryOp::ToInt), &[x]));
+                let large = self.pure(Op::Vec(VecOp::Xor), &[rest, sign]);
+                Ok(self.pure(Op::Select, &[small, whole, large]))
+            }
+            (from, Elem::F32) if is_lane_integer(from) => Ok(self.pure(Op::Unary(UnaryOp::ToFloat), &[a])),
+            (Elem::F32, to) if is_lane_integer(to) => {
+                let whole = self.pure(Op::Unary(UnaryOp::ToInt), &[a]);
+                Ok(self.wrapped(whole, to))
+            }
+            (Elem::F16 | Elem::Bf16, Elem::F32) => Ok(self.from_half(from, a)),
+            (Elem::F32, Elem::F16 | Elem::Bf16) => Ok(self.to_half(to, a)),
+            (from, to) if (is_lane_integer(from) || from == Elem::I64) && is_lane_integer(to) => {
+                Ok(self.wrapped(a, to))
+            }
+            (from, Elem::I64) if is_lane_integer(from) && from != Elem::U32 => Ok(a),
             (from, to) => unsupported(format!("casts from {from} to {to}")),
         }
+    }
+
+    /// An operation on floats of 32 bits or on integers that lanes hold.
+    fn binary(&mut self, op: Binary, elem: Elem, a: Value, b: Value) -> Result<Value, Unsupported> {
+        if elem == Elem::U32 {
+            match op {
+                Binary::Min | Binary::Max => {
+                    let (a, b) = self.unsigned_order(a, b);
+                    let chosen = self.binary(op, Elem::I32, a, b)?;
+                    let sign = self.splat(SIGN);
+                    return Ok(self.pure(Op::Vec(VecOp::Xor), &[chosen, sign]));
+                }
+                Binary::Shr => return Ok(self.shift_zeros_in(a, b)),
+                _ => {}
+            }
+        }
+        let op = vec_op(op, if is_lane_integer(elem) { Elem::I32 } else { elem })?;
+        let value = self.pure(Op::Vec(op), &[a, b]);
+        Ok(self.wrapped(value, elem))
+    }
+
+    /// Two u32 as integers with a sign in the same order.
+    fn unsigned_order(&mut self, a: Value, b: Value) -> (Value, Value) {
+        let sign = self.splat(SIGN);
+        (self.pure(Op::Vec(VecOp::Xor), &[a, sign]), self.pure(Op::Vec(VecOp::Xor), &[b, sign]))
+    }
+
+    /// A shift to the right that does not repeat the sign: what was shifted in is taken off.
+    fn shift_zeros_in(&mut self, a: Value, count: Value) -> Value {
+        let (ones, last, one) = (self.splat(u32::MAX), self.splat(31), self.splat(1));
+        let shifted = self.pure(Op::Vec(VecOp::Shr), &[a, count]);
+        let left = self.pure(Op::Vec(VecOp::SubI), &[last, count]);
+        let above = self.pure(Op::Vec(VecOp::Shl), &[ones, left]);
+        let above = self.pure(Op::Vec(VecOp::Shl), &[above, one]);
+        let below = self.pure(Op::Vec(VecOp::Xor), &[above, ones]);
+        self.pure(Op::Vec(VecOp::And), &[shifted, below])
+    }
+
+    /// A lane as an integer of this type holds it, by its lower bits.
+    fn wrapped(&mut self, value: Value, elem: Elem) -> Value {
+        match elem {
+            Elem::U8 | Elem::U16 => {
+                let rest = self.splat(if elem == Elem::U8 { 0xff } else { 0xffff });
+                self.pure(Op::Vec(VecOp::And), &[value, rest])
+            }
+            Elem::I8 | Elem::I16 => {
+                let bits = self.splat(if elem == Elem::I8 { 24 } else { 16 });
+                let up = self.pure(Op::Vec(VecOp::Shl), &[value, bits]);
+                self.pure(Op::Vec(VecOp::Shr), &[up, bits])
+            }
+            _ => value,
+        }
+    }
+
+    /// The bits of f16 or bf16 as f32.
+    fn from_half(&mut self, elem: Elem, bits: Value) -> Value {
+        let vec = |l: &mut Self, op, a, b| l.pure(Op::Vec(op), &[a, b]);
+        let sixteen = self.splat(16);
+        let upper = vec(self, VecOp::Shl, bits, sixteen);
+        if elem == Elem::Bf16 {
+            return upper;
+        }
+        // The fraction and exponent moved to their places are the number but for a factor of 2^112, subnormal numbers
+        // too; the greatest exponent stays the greatest.
+        let (most, thirteen, factor) = (self.splat(0x7fff), self.splat(13), self.splat(2f32.powi(112).to_bits()));
+        let (last, infinity, sign) = (self.splat(0x7bff), self.splat(f32::INFINITY.to_bits()), self.splat(SIGN));
+        let magnitude = vec(self, VecOp::And, bits, most);
+        let moved = vec(self, VecOp::Shl, magnitude, thirteen);
+        let number = vec(self, VecOp::Mul, moved, factor);
+        let beyond = vec(self, VecOp::Or, moved, infinity);
+        let is_beyond = self.pure(Op::Compare(Comparison::LtI), &[last, magnitude]);
+        let value = self.pure(Op::Select, &[is_beyond, beyond, number]);
+        let sign = vec(self, VecOp::And, upper, sign);
+        vec(self, VecOp::Or, value, sign)
+    }
+
+    /// The bits of f16 or bf16 nearest to an f32, halves to even.
+    fn to_half(&mut self, elem: Elem, value: Value) -> Value {
+        let vec = |l: &mut Self, op, a, b| l.pure(Op::Vec(op), &[a, b]);
+        let (one, rest, sixteen) = (self.splat(1), self.splat(0xffff), self.splat(16));
+        let upper = vec(self, VecOp::Shr, value, sixteen);
+        if elem == Elem::Bf16 {
+            let (half, quiet) = (self.splat(0x7fff), self.splat(0x40));
+            let odd = vec(self, VecOp::And, upper, one);
+            let sum = vec(self, VecOp::AddI, value, half);
+            let sum = vec(self, VecOp::AddI, sum, odd);
+            let rounded = vec(self, VecOp::Shr, sum, sixteen);
+            let nan = vec(self, VecOp::Or, upper, quiet);
+            let is_nan = self.pure(Op::Compare(Comparison::Ne), &[value, value]);
+            let bits = self.pure(Op::Select, &[is_nan, nan, rounded]);
+            return vec(self, VecOp::And, bits, rest);
+        }
+        let magnitude = self.splat(!SIGN);
+        let magnitude = vec(self, VecOp::And, value, magnitude);
+        // Below 2^-14 adding a half leaves the rounded fraction in the lowest bits.
+        let half = self.splat(0.5f32.to_bits());
+        let sum = vec(self, VecOp::Add, magnitude, half);
+        let subnormal = vec(self, VecOp::SubI, sum, half);
+        // Above, the exponent changes its origin, and what is cut off is rounded by what carries over.
+        let (thirteen, origin) = (self.splat(13), self.splat(0xc800_0fff));
+        let kept = vec(self, VecOp::Shr, magnitude, thirteen);
+        let odd = vec(self, VecOp::And, kept, one);
+        let sum = vec(self, VecOp::AddI, magnitude, origin);
+        let sum = vec(self, VecOp::AddI, sum, odd);
+        let normal = vec(self, VecOp::Shr, sum, thirteen);
+        let mut less = |below: Value, limit: u32, other: u32| {
+            let (limit, other) = (self.splat(limit), self.splat(other));
+            let is_below = self.pure(Op::Compare(Comparison::LtI), &[magnitude, limit]);
+            self.pure(Op::Select, &[is_below, below, other])
+        };
+        let finite = less(normal, 0x477f_f000, 0x7c00);
+        let number = less(finite, 0x7f80_0001, 0x7e00);
+        let limit = self.splat(0x3880_0000);
+        let is_subnormal = self.pure(Op::Compare(Comparison::LtI), &[magnitude, limit]);
+        let bits = self.pure(Op::Select, &[is_subnormal, subnormal, number]);
+        let sign = self.splat(0x8000);
+        let sign = self.pure(Op::Vec(VecOp::And), &[upper, sign]);
+        self.pure(Op::Vec(VecOp::Or), &[bits, sign])
     }
 
     fn reduce(&mut self, op: Combine, axes: &[kernel::VarId], body: ExprId) -> Result<Value, Unsupported> {
@@ -651,6 +822,8 @@ impl Lower<'_> {
         }
         let elem = self.kernel.exprs.elem(body);
         let op = match (op, elem) {
+            (Combine::Max | Combine::Sum, Elem::Bool) => Reduction::MaxI,
+            (Combine::Min | Combine::Prod, Elem::Bool) => Reduction::MinI,
             (Combine::Sum, Elem::F32) => Reduction::Sum,
             (Combine::Prod, Elem::F32) => Reduction::Prod,
             (Combine::Max, Elem::F32) => Reduction::Max,
@@ -663,11 +836,20 @@ impl Lower<'_> {
         };
         let outside = self.lane.replace(Lane { var: *axis, active: Active::All });
         self.bindings[axis.index()] = Binding::Lanes;
+        let known = std::mem::take(&mut self.known);
         let value = self.vector(body);
+        self.known = known;
         self.bindings[axis.index()] = Binding::Closed;
         self.lane = outside;
-        Ok(self.pure(Op::Reduce(op), &[value?]))
+        let value = self.lanes_of(value?);
+        let total = self.pure(Op::Reduce(op), &[value]);
+        Ok(if elem == Elem::Bool { self.as_mask(total, elem) } else { total })
     }
+}
+
+/// Integers that a lane of 32 bits holds as they are.
+fn is_lane_integer(elem: Elem) -> bool {
+    elem.is_int() && elem.size() <= 4
 }
 
 enum Decided {
@@ -679,8 +861,9 @@ enum Decided {
 fn memory(elem: Elem) -> Result<Memory, Unsupported> {
     match elem {
         Elem::F32 => Ok(Memory::F32),
-        Elem::I32 => Ok(Memory::I32),
-        Elem::U8 | Elem::Bool => Ok(Memory::U8),
+        Elem::I32 | Elem::U32 => Ok(Memory::I32),
+        Elem::U8 | Elem::I8 | Elem::Bool => Ok(Memory::U8),
+        Elem::U16 | Elem::I16 | Elem::F16 | Elem::Bf16 => Ok(Memory::U16),
         elem => unsupported(format!("vectors of {elem}")),
     }
 }
@@ -700,9 +883,9 @@ fn vec_op(op: Binary, elem: Elem) -> Result<VecOp, Unsupported> {
         // Of i64 vectors hold indices and what is as small, which stays so.
         (Binary::Min, Elem::I32 | Elem::I64) => VecOp::MinI,
         (Binary::Max, Elem::I32 | Elem::I64) => VecOp::MaxI,
-        (Binary::And, Elem::I32 | Elem::U8) => VecOp::And,
-        (Binary::Or, Elem::I32 | Elem::U8) => VecOp::Or,
-        (Binary::Xor, Elem::I32 | Elem::U8) => VecOp::Xor,
+        (Binary::And, Elem::I32) => VecOp::And,
+        (Binary::Or, Elem::I32) => VecOp::Or,
+        (Binary::Xor, Elem::I32) => VecOp::Xor,
         (Binary::Shl, Elem::I32) => VecOp::Shl,
         (Binary::Shr, Elem::I32) => VecOp::Shr,
         (op, elem) => return unsupported(format!("{op:?} on {elem}")),

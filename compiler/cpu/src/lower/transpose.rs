@@ -16,7 +16,7 @@ impl Lower<'_> {
         memory: Memory,
         flat: &Affine,
     ) -> Option<Value> {
-        if memory == Memory::U8 {
+        if memory.size() != 4 {
             return None;
         }
         let lanes = self.kernel.lanes;

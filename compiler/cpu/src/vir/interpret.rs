@@ -236,6 +236,7 @@ unsafe fn read(memory: Memory, at: usize) -> u32 {
         match memory {
             Memory::F32 | Memory::I32 => (at as *const u32).read_unaligned(),
             Memory::U8 => *(at as *const u8) as u32,
+            Memory::U16 => (at as *const u16).read_unaligned() as u32,
         }
     }
 }
@@ -246,6 +247,7 @@ unsafe fn write(memory: Memory, at: usize, bits: u32) {
         match memory {
             Memory::F32 | Memory::I32 => (at as *mut u32).write_unaligned(bits),
             Memory::U8 => *(at as *mut u8) = bits as u8,
+            Memory::U16 => (at as *mut u16).write_unaligned(bits as u16),
         }
     }
 }

@@ -36,8 +36,9 @@ pub enum Type {
 pub enum Memory {
     F32,
     I32,
-    /// Zero-extended to i32 on loads, truncated on stores: u8 and bool.
+    /// Zero-extended to i32 on loads, truncated on stores, here and in `U16`.
     U8,
+    U16,
 }
 
 impl Memory {
@@ -45,6 +46,7 @@ impl Memory {
         match self {
             Memory::F32 | Memory::I32 => 4,
             Memory::U8 => 1,
+            Memory::U16 => 2,
         }
     }
 }

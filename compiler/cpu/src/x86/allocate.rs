@@ -84,7 +84,7 @@ impl<'a> MachineFunction<'a> {
     fn constraints(&mut self, inst: &Inst) -> Vec<Operand> {
         let mut operands: Vec<Operand> = inst.operands.iter().map(|v| Operand::reg_use(self.vreg(*v))).collect();
         let narrow = self.isa == Isa::Avx2;
-        if narrow && matches!(inst.op, Op::Store { memory: Memory::U8, .. }) {
+        if narrow && matches!(inst.op, Op::Store { memory: Memory::U8 | Memory::U16, .. }) {
             operands.push(self.temporary());
         }
         let Some(result) = inst.result.map(|r| self.vreg(r)) else { return operands };
@@ -102,7 +102,7 @@ impl<'a> MachineFunction<'a> {
                 }
                 early(result)
             }
-            Op::Load { memory: Memory::U8, .. } if narrow => early(result),
+            Op::Load { memory: Memory::U8 | Memory::U16, .. } if narrow => early(result),
             Op::Reduce(_) => {
                 operands.push(self.temporary());
                 early(result)

@@ -294,8 +294,9 @@ impl Encoder<'_> {
             Op::LoadU8(d) => self.load(Code::Movzx_r32_rm8, int32(x[1]), mem(int(x[0]), d)),
             Op::StoreI64(d) => self.store(Code::Mov_rm64_r64, mem(int(x[0]), d), int(x[1])),
             Op::Load { memory, disp } => self.vector_load(memory, disp, uses, x),
-            Op::Broadcast { memory: Memory::U8, disp } => {
-                self.load(Code::Movzx_r32_rm8, Register::R11D, mem(int(x[0]), disp))?;
+            Op::Broadcast { memory: memory @ (Memory::U8 | Memory::U16), disp } => {
+                let code = if memory == Memory::U8 { Code::Movzx_r32_rm8 } else { Code::Movzx_r32_rm16 };
+                self.load(code, Register::R11D, mem(int(x[0]), disp))?;
                 self.splat_scratch(self.vec(x[1]))
             }
             Op::Broadcast { disp, .. } => {
@@ -418,6 +419,7 @@ impl Encoder<'_> {
             let code = match memory {
                 Memory::F32 | Memory::I32 => Code::EVEX_Vmovups_zmm_k1z_zmmm512,
                 Memory::U8 => Code::EVEX_Vpmovzxbd_zmm_k1z_xmmm128,
+                Memory::U16 => Code::EVEX_Vpmovzxwd_zmm_k1z_ymmm256,
             };
             let mut i = Instruction::with2(code, to, from)?;
             if uses == 2 {
@@ -432,15 +434,21 @@ impl Encoder<'_> {
                 let m = self.vec(x[1]);
                 self.add(Instruction::with3(Code::VEX_Vmaskmovps_ymm_ymm_m256, to, m, from)?)
             }
-            (Memory::U8, 1) => self.load(Code::VEX_Vpmovzxbd_ymm_xmmm64, to, from),
-            (Memory::U8, _) => {
+            (Memory::U8 | Memory::U16, _) => {
+                let (extend, insert) = match memory {
+                    Memory::U8 => (Code::VEX_Vpmovzxbd_ymm_xmmm64, Code::VEX_Vpinsrb_xmm_xmm_r32m8_imm8),
+                    _ => (Code::VEX_Vpmovzxwd_ymm_xmmm128, Code::VEX_Vpinsrw_xmm_xmm_r32m16_imm8),
+                };
+                if uses == 1 {
+                    return self.load(extend, to, from);
+                }
                 let low = self.low_half(to);
                 self.zero(to)?;
                 self.each_lane(self.vec(x[1]), &mut |e, lane| {
-                    let at = mem(int(x[0]), disp + lane);
-                    e.add(Instruction::with4(Code::VEX_Vpinsrb_xmm_xmm_r32m8_imm8, low, low, at, lane)?)
+                    let at = mem(int(x[0]), disp + lane * memory.size() as i32);
+                    e.add(Instruction::with4(insert, low, low, at, lane)?)
                 })?;
-                self.two(Code::VEX_Vpmovzxbd_ymm_xmmm64, to, low)
+                self.two(extend, to, low)
             }
         }
     }
@@ -451,6 +459,7 @@ impl Encoder<'_> {
             let code = match memory {
                 Memory::F32 | Memory::I32 => Code::EVEX_Vmovups_zmmm512_k1z_zmm,
                 Memory::U8 => Code::EVEX_Vpmovdb_xmmm128_k1z_zmm,
+                Memory::U16 => Code::EVEX_Vpmovdw_ymmm256_k1z_zmm,
             };
             let mut i = Instruction::with2(code, to, from)?;
             if uses == 3 {
@@ -464,13 +473,17 @@ impl Encoder<'_> {
                 let m = self.vec(x[2]);
                 self.add(Instruction::with3(Code::VEX_Vmaskmovps_m256_ymm_ymm, to, m, from)?)
             }
-            (Memory::U8, _) => {
+            (Memory::U8 | Memory::U16, _) => {
+                let (extract, size) = match memory {
+                    Memory::U8 => (Code::VEX_Vpextrb_r32m8_xmm_imm8, 1),
+                    _ => (Code::VEX_Vpextrw_r32m16_xmm_imm8, 2),
+                };
                 let (low, high) = (self.low_half(from), self.low_half(self.vec(x[uses])));
                 self.three_imm(Code::VEX_Vextracti128_xmmm128_ymm_imm8, high, from, 1)?;
                 let mut put = |e: &mut Self, lane: i32| {
                     let half = if lane < 4 { low } else { high };
-                    let at = mem(int(x[0]), disp + lane);
-                    e.add(Instruction::with3(Code::VEX_Vpextrb_r32m8_xmm_imm8, at, half, lane % 4 * 4)?)
+                    let at = mem(int(x[0]), disp + lane * size);
+                    e.add(Instruction::with3(extract, at, half, lane % 4 * (4 / size))?)
                 };
                 match uses {
                     3 => self.each_lane(self.vec(x[2]), &mut put),
@@ -480,7 +493,8 @@ impl Encoder<'_> {
         }
     }
 
-    /// Runs what `code` emits for each lane of AVX2 whose bit of the mask is set: bytes have no masked moves there.
+    /// Runs what `code` emits for each lane of AVX2 whose bit of the mask is set: small elements have no masked moves
+    /// there.
     fn each_lane(&mut self, mask: Register, code: &mut dyn FnMut(&mut Self, i32) -> Result<()>) -> Result<()> {
         self.two(Code::VEX_Vmovmskps_r32_ymm, SCRATCH_MASK, mask)?;
         for lane in 0..8 {
