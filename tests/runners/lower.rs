@@ -2,7 +2,7 @@
 //! snapshot beside it.
 
 use graph::Graph;
-use lower::{Lowered, Target};
+use lower::{Lowered, LoweredKernel, Target};
 use passes::Cx;
 use std::fmt::Write;
 
@@ -15,7 +15,7 @@ fn kernels() {
         passes::run(&mut graph, &mut Cx::default(), None, &mut |_, _, _| {}).unwrap_or_else(|e| failed(&e));
         let changing = |name: &str| graph.updates.iter().any(|(i, _)| graph.operands[*i].name == name);
         let target = Target { lanes: 16, registers: 32 };
-        let text = match lower::lower(&graph, &target, &changing, &|_| Ok(())) {
+        let text = match lower::lower(&graph, &target, &changing, &lower::NoCode) {
             Ok(lowered) => shown(&lowered),
             Err(e) => e.to_string(),
         };
@@ -29,20 +29,25 @@ fn kernels() {
     });
 }
 
-fn shown(lowered: &Lowered) -> String {
+fn shown(lowered: &Lowered<()>) -> String {
     let mut text = String::new();
     for step in &lowered.steps {
         let made = &lowered.kernels[step.kernel];
-        let places = step.buffers.iter().zip(&made.kernel.buffers).map(|(at, buffer)| {
-            let place = match &lowered.buffers[*at].place {
-                lower::Place::Constant { .. } => "constant".into(),
-                place => format!("{place:?}"),
-            };
-            format!("{} {place}", buffer.name)
-        });
-        let places = places.collect::<Vec<_>>().join(", ");
+        let place = |at: &usize| match &lowered.buffers[*at].place {
+            lower::Place::Constant { .. } => "constant".into(),
+            place => format!("{place:?}"),
+        };
+        let (what, places): (String, Vec<String>) = match made {
+            LoweredKernel::Loops(loops) => {
+                let named = step.buffers.iter().zip(&loops.kernel.buffers);
+                let places = named.map(|(at, buffer)| format!("{} {}", buffer.name, place(at)));
+                (format!("{}{}", loops.kernel, loops.schedule), places.collect())
+            }
+            LoweredKernel::Routine(name) => (format!("routine {name}"), step.buffers.iter().map(place).collect()),
+        };
+        let places = places.join(", ");
         let sizes: Vec<String> = step.sizes.iter().map(|d| d.to_string()).collect();
-        write!(text, "{}{}\n{places}; sizes [{}]\n\n", made.kernel, made.schedule, sizes.join(", ")).expect("a string");
+        write!(text, "{what}\n{places}; sizes [{}]\n\n", sizes.join(", ")).expect("a string");
     }
     text
 }

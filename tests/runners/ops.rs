@@ -5,12 +5,13 @@
 
 use cpu::Isa;
 use graph::interpret::values_of_sizes;
-use graph::{Array, Elem, Graph, Origin, Storage, TensorType, Value, gradients, ops};
+use graph::{Array, Dim, Elem, Graph, Origin, Storage, TensorType, Value, gradients, ops};
 use kernel::{Kernel, Scheduled, apply, interpret};
 use std::path::{Path, PathBuf};
+use tensor::Tensor;
 use tests::case::{Case, Random, cases};
 use tests::kernels::{Plain, kernel_of, plain};
-use tests::machine::{self, Failure};
+use tests::machine::{self, Failure, Made};
 
 type Outcome = Result<(), String>;
 
@@ -62,6 +63,9 @@ fn check(case: &Case) -> Outcome {
     if let ([output], [exact]) = (&case.graph.node(case.node).types[..], &results[..]) {
         kernels(case, output, exact)?;
     }
+    for isa in machine::isas() {
+        skipped(case, "compiled", compiled(case, &results, isa).map_err(|e| format!("{isa}:\n{e}")))?;
+    }
     gradient(case)
 }
 
@@ -112,8 +116,30 @@ fn kernels(case: &Case, output: &TensorType, exact: &Array) -> Outcome {
         return Ok(());
     }
     for isa in machine::isas() {
-        let step = if case.skip("cpu").is_some() { "cpu".into() } else { isa.to_string() };
-        skipped(case, &step, native(case, &kernel, &sizes, exact, isa))?;
+        native(case, &kernel, &sizes, exact, isa)?;
+    }
+    Ok(())
+}
+
+/// The operator by the whole compiler: its results are those of a program.
+fn compiled(case: &Case, results: &[Array], isa: Isa) -> Outcome {
+    let mut graph = case.graph.clone();
+    let values = graph.results(case.node);
+    graph.outputs = values.iter().enumerate().map(|(i, v)| (format!("y{i}"), *v)).collect();
+    let tensor = |a: &Array| Tensor::from_f64(a.elem, &a.shape, a.data.iter().copied());
+    let mut inputs: Vec<Tensor> = case.operands.iter().map(tensor).collect();
+    // An input that tells the sizes.
+    let dims = case.sizes.iter().map(|(name, _)| Dim::var(name)).collect();
+    graph.operand("sizes", Storage::Input, TensorType::new(Elem::U8, dims), Origin::default());
+    inputs.push(Tensor::zeros(Elem::U8, &case.sizes.iter().map(|(_, n)| *n as usize).collect::<Vec<_>>()));
+    let model = nnc::compile_graph(graph).isa(isa).build().map_err(|e| e.to_string())?;
+    let program = model.with(&mut |name| Err(nnc::Error::Weights(name.into()))).map_err(|e| e.to_string())?;
+    let got = program.session(1).call(&case.graph.name, &inputs).map_err(|e| e.to_string())?;
+    for (got, exact) in got.iter().zip(results) {
+        if got.elem != exact.elem || got.shape != exact.shape {
+            return Err(format!("the program gives {}{:?}", got.elem, got.shape));
+        }
+        compare(&got.to_f64(), exact, case.op().tolerance())?;
     }
     Ok(())
 }
@@ -123,13 +149,18 @@ fn native(case: &Case, kernel: &Kernel, sizes: &[i64], exact: &Array, isa: Isa) 
     let lanes = isa.lanes() as i64;
     for how in [Plain::Serial, Plain::Lanes(lanes)] {
         let Some(scheduled) = schedule(case, kernel, sizes, exact, how, lanes)? else { continue };
-        let mut data = arguments(case, exact);
-        machine::run(&scheduled, isa, sizes, &mut data).map_err(|failure| match failure {
-            Failure::Unsupported(e) => e,
-            Failure::Wrong(e) => format!("{how:?}: {e}\n{scheduled}"),
-        })?;
-        compare(&data[kernel.buffers.len() - 1], exact, case.op().tolerance())
-            .map_err(|e| format!("{how:?}: {e}\n{scheduled}"))?;
+        for made in [Made::Vectors, Made::Scalars] {
+            let mut data = arguments(case, exact);
+            match machine::run(&scheduled, isa, made, sizes, &mut data) {
+                // What vectors cannot do, scalars do.
+                Err(Failure::Unsupported(_)) if made == Made::Vectors => continue,
+                Err(Failure::Unsupported(e)) => return Err(e),
+                Err(Failure::Wrong(e)) => return Err(format!("{isa}, {how:?}, {made:?}: {e}\n{scheduled}")),
+                Ok(()) => {}
+            }
+            compare(&data[kernel.buffers.len() - 1], exact, case.op().tolerance())
+                .map_err(|e| format!("{isa}, {how:?}, {made:?}: {e}\n{scheduled}"))?;
+        }
     }
     Ok(())
 }
@@ -182,8 +213,14 @@ fn skipped(case: &Case, step: &str, outcome: Outcome) -> Outcome {
 /// The largest difference relative to the largest finite magnitude is within the tolerance; what is not finite is equal.
 fn compare(got: &[f64], exact: &Array, tolerance: f64) -> Outcome {
     let largest = exact.data.iter().filter(|x| x.is_finite()).fold(0.0, |m: f64, x| m.max(x.abs()));
-    // What f32 cannot hold becomes infinite.
-    let held = |x: f64| if exact.elem == Elem::F32 && (x as f32).is_infinite() { x as f32 as f64 } else { x };
+    // What the type cannot hold becomes infinite; halves are rounded once more.
+    let held = |x: f64| if exact.elem.nearest(x).is_infinite() { exact.elem.nearest(x) } else { x };
+    let tolerance = tolerance
+        + match exact.elem {
+            Elem::F16 => 5e-4,
+            Elem::Bf16 => 4e-3,
+            _ => 0.0,
+        };
     for (i, (got, want)) in got.iter().zip(&exact.data).enumerate() {
         let (got, want) = (held(*got), held(*want));
         if !(got == want || got.is_nan() && want.is_nan() || (got - want).abs() <= tolerance * largest) {

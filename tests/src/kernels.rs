@@ -95,9 +95,5 @@ pub fn plain(kernel: &Kernel, plain: Plain) -> Option<Result<Schedule, ScheduleE
 
 /// Rounds a value to an element type, as memory holds it.
 pub fn round(elem: Elem, value: f64) -> f64 {
-    match elem {
-        Elem::F64 => value,
-        _ if elem.is_float() => value as f32 as f64,
-        _ => value.trunc(),
-    }
+    if elem.is_float() { elem.nearest(value) } else { value.trunc() }
 }

@@ -3,7 +3,7 @@
 use cpu::x86::EmitError;
 use cpu::{Isa, Module, lower};
 use kernel::scheduled::{Place, Scheduled};
-use tensor::Elem;
+use tensor::{Elem, Tensor};
 
 /// Instruction sets that code is made for and that this machine runs.
 pub fn isas() -> impl Iterator<Item = Isa> {
@@ -14,20 +14,35 @@ pub fn isas() -> impl Iterator<Item = Isa> {
 const BEYOND: usize = 64;
 const MARK: u8 = 0xa5;
 
+/// How a kernel becomes machine code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    Vectors,
+    Scalars,
+}
+
 /// Runs a kernel on its argument buffers, in order of its storage. A set error word is a failure too.
-pub fn run(kernel: &Scheduled, isa: Isa, sizes: &[i64], buffers: &mut [Vec<f64>]) -> Result<(), Failure> {
-    let function = lower::lower(kernel).map_err(|e| Failure::Unsupported(e.to_string()))?;
-    function.verify().map_err(|e| Failure::Wrong(format!("{e}\n{function}")))?;
+pub fn run(kernel: &Scheduled, isa: Isa, made: Made, sizes: &[i64], buffers: &mut [Vec<f64>]) -> Result<(), Failure> {
     let wrong = |e: EmitError| Failure::Wrong(e.to_string());
     let mut module = Module::new().map_err(wrong)?;
-    let id = module.kernel(&function, isa).map_err(|e| Failure::Unsupported(e.to_string()))?;
+    let id = match made {
+        Made::Vectors => {
+            let function = lower::lower(kernel).map_err(|e| Failure::Unsupported(e.to_string()))?;
+            function.verify().map_err(|e| Failure::Wrong(format!("{e}\n{function}")))?;
+            module.kernel(&function, isa).map_err(|e| Failure::Unsupported(e.to_string()))?
+        }
+        Made::Scalars => {
+            let function = module.scalars(kernel).map_err(|e| Failure::Unsupported(e.to_string()))?;
+            module.scalar_kernel(function)
+        }
+    };
     let code = module.finish().map_err(wrong)?;
 
     let arguments: Vec<usize> =
         (0..kernel.storage.len()).filter(|i| kernel.storage[*i].place == Place::Argument).collect();
     let mut bytes = vec![];
     for i in &arguments {
-        let mut data = encode(kernel.storage[*i].elem, &buffers[*i]).map_err(Failure::Wrong)?;
+        let mut data = tensor(kernel.storage[*i].elem, &buffers[*i]).bytes;
         data.resize(data.len() + BEYOND, MARK);
         bytes.push(data);
     }
@@ -48,7 +63,8 @@ pub fn run(kernel: &Scheduled, isa: Isa, sizes: &[i64], buffers: &mut [Vec<f64>]
         if beyond.iter().any(|b| *b != MARK) {
             return Err(Failure::Wrong(format!("`{}` was written beyond its end", kernel.storage[i].name)));
         }
-        buffers[i] = decode(kernel.storage[i].elem, data);
+        let shape = vec![buffers[i].len()];
+        buffers[i] = Tensor { elem: kernel.storage[i].elem, shape, bytes: data.to_vec() }.to_f64();
     }
     Ok(())
 }
@@ -60,25 +76,6 @@ pub enum Failure {
     Wrong(String),
 }
 
-macro_rules! elements {
-    ($($elem:ident $ty:ty),*) => {
-        fn encode(elem: Elem, data: &[f64]) -> Result<Vec<u8>, String> {
-            match elem {
-                $(Elem::$elem => Ok(data.iter().flat_map(|x| (*x as $ty).to_ne_bytes()).collect()),)*
-                other => Err(format!("arrays of {other} have no bytes here")),
-            }
-        }
-
-        fn decode(elem: Elem, bytes: &[u8]) -> Vec<f64> {
-            match elem {
-                $(Elem::$elem => {
-                    let chunks = bytes.chunks_exact(size_of::<$ty>());
-                    chunks.map(|c| <$ty>::from_ne_bytes(c.try_into().expect("a chunk has its size")) as f64).collect()
-                })*
-                _ => vec![],
-            }
-        }
-    };
+fn tensor(elem: Elem, data: &[f64]) -> Tensor {
+    Tensor::from_f64(elem, &[data.len()], data.iter().copied())
 }
-
-elements! { F64 f64, F32 f32, I64 i64, I32 i32, I16 i16, I8 i8, U64 u64, U32 u32, U16 u16, U8 u8, Bool u8 }

@@ -73,6 +73,8 @@ impl Case {
         }
         let program = model.with(&mut |name| Ok(weights[name].clone())).unwrap();
         let mut sessions: Vec<nnc::Session> = [1, 2].map(|threads| program.session(threads)).into();
+        let linked = self.compiler(isa).jit().build().unwrap_or_else(|e| panic!("{e}"));
+        let mut linked = linked.with(&mut |name| Ok(weights[name].clone())).unwrap().session(1);
         for entry in &reference.entries {
             for sizes in self.sizes {
                 let graph = &entry.graph;
@@ -93,6 +95,9 @@ impl Case {
                     }
                 }
                 let expected = interpret::run(graph, &operands).unwrap();
+                let by_jit = linked.call(&entry.name, &inputs).unwrap_or_else(|e| panic!("{e}"));
+                let first = sessions[0].call(&entry.name, &inputs).unwrap_or_else(|e| panic!("{e}"));
+                assert_eq!(by_jit, first, "{} {isa}: code linked by cranelift-jit gives something else", self.file);
                 for session in &mut sessions {
                     let got = session.call(&entry.name, &inputs).unwrap_or_else(|e| panic!("{e}"));
                     for ((e, g), (output, _)) in expected.iter().zip(&got).zip(&graph.outputs) {

@@ -1,11 +1,11 @@
 //! Single kernels on one thread: what the chooser's schedule reaches of this machine's limits, with the schedule.
 //!
 //! ```text
-//! cargo run --release -p nnc-benches --bin kernels [-- NAME… [--schedule TEXT] [--print]]
+//! cargo run --release -p nnc-benches --bin kernels [-- NAME… [--source TEXT] [--schedule TEXT] [--print]]
 //! ```
 //!
-//! Each case is a model of a line or two; its kernels come from `compute` of its operators. `--schedule` times another
-//! schedule for the case's heaviest kernel; `--print` shows kernels and schedules.
+//! Each case is a model of a line or two; its kernels come from `compute` of its operators. `--source` times the model
+//! given instead of these; `--schedule` another schedule; `--print` shows kernels and schedules.
 
 use benches::limits;
 use benches::timing::time;
@@ -16,7 +16,7 @@ use std::time::Instant;
 
 struct Case {
     name: &'static str,
-    source: &'static str,
+    source: String,
     /// Values of run-time sizes, by the dims' names.
     sizes: &'static [(&'static str, i64)],
     /// Operations of one call, or bytes moved if `moves` says so.
@@ -24,12 +24,12 @@ struct Case {
     moves: bool,
 }
 
-const fn case(name: &'static str, source: &'static str, work: f64) -> Case {
-    Case { name, source, sizes: &[], work, moves: false }
+fn case(name: &'static str, source: &str, work: f64) -> Case {
+    Case { name, source: source.into(), sizes: &[], work, moves: false }
 }
 
-const fn rows(name: &'static str, m: &'static [(&'static str, i64)], source: &'static str, work: f64) -> Case {
-    Case { name, source, sizes: m, work, moves: false }
+fn rows(name: &'static str, m: &'static [(&'static str, i64)], source: &str, work: f64) -> Case {
+    Case { name, source: source.into(), sizes: m, work, moves: false }
 }
 
 const RUN_TIME: &str = "model M(x: [M, 512]) -> [M, 512] where M <= 600 = x |> l: Linear(512, bias = false)";
@@ -141,13 +141,13 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-fn lowered(source: &str) -> (graph::Graph, Lowered) {
+fn lowered(source: &str) -> (graph::Graph, Lowered<()>) {
     let mut compiler = nnc::compile_text("case.nn", source);
     let mut graph = compiler.elaborate().unwrap_or_else(|e| panic!("{e}")).entries.remove(0).graph;
     passes::run(&mut graph, &mut passes::Cx::default(), None, &mut |_, _, _| {}).unwrap_or_else(|e| panic!("{e}"));
     let isa = Isa::host();
     let target = Target { lanes: isa.lanes() as i64, registers: isa.registers() as i64 };
-    let lowered = lower::lower(&graph, &target, &|_| false, &|_| Ok(())).unwrap_or_else(|e| panic!("{e}"));
+    let lowered = lower::lower(&graph, &target, &|_| false, &lower::NoCode).unwrap_or_else(|e| panic!("{e}"));
     (graph, lowered)
 }
 
@@ -177,15 +177,15 @@ fn run(kernel: &Kernel, schedule: &Schedule, sizes: &[i64]) -> Result<(f64, f64,
     let mut table = vec![&raw mut error as u64];
     for (buffer, storage) in kernel.buffers.iter().zip(&scheduled.storage).filter(|(b, _)| b.role != Role::Temp) {
         let elements = buffer.dims.iter().map(extent).product::<i64>().max(storage.len.unwrap_or(0)) as usize;
-        let mut data = engine::AlignedBytes::zeroed(elements * buffer.elem.size() + 4096);
-        for (i, chunk) in data.bytes_mut().chunks_exact_mut(4).enumerate() {
+        let mut data = tensor::AlignedBytes::zeroed(elements * buffer.elem.size() + 4096);
+        for (i, chunk) in data.chunks_exact_mut(4).enumerate() {
             chunk.copy_from_slice(&((i % 17) as f32 / 17.0 - 0.5).to_le_bytes());
         }
         table.push(data.as_mut_ptr() as u64);
         buffers.push(data);
     }
     table.extend(sizes.iter().map(|s| *s as u64));
-    let mut scratch = engine::AlignedBytes::zeroed(scheduled.scratch);
+    let mut scratch = tensor::AlignedBytes::zeroed(scheduled.scratch);
     table.push(scratch.as_mut_ptr() as u64);
     let values = scheduled.sizes(sizes, 0, 0);
     let tasks = scheduled.tasks.evaluate(&|_| 0, &|s| values[s.index()]);
@@ -199,13 +199,17 @@ fn main() {
     let flag = |name: &str| arguments.iter().position(|a| a == name);
     let hand: Option<Schedule> = flag("--schedule").map(|i| arguments[i + 1].parse().unwrap_or_else(|e| panic!("{e}")));
     let print = flag("--print").is_some();
+    let cases = match flag("--source") {
+        Some(i) => vec![case("given", &arguments[i + 1], f64::NAN)],
+        None => cases(),
+    };
     let names: Vec<&String> = arguments.iter().take_while(|a| !a.starts_with("--")).collect();
     let (peak, bandwidth) = (limits::peak_flops(), limits::read_bandwidth());
     println!("peak {:.1} GFLOP/s, reads {:.1} GB/s, {}", peak / 1e9, bandwidth / 1e9, Isa::host());
-    for case in cases().iter().filter(|c| names.is_empty() || names.iter().any(|n| c.name.contains(n.as_str()))) {
-        let (_, lowered) = lowered(case.source);
+    for case in cases.iter().filter(|c| names.is_empty() || names.iter().any(|n| c.name.contains(n.as_str()))) {
+        let (_, lowered) = lowered(&case.source);
         for step in &lowered.steps {
-            let made = &lowered.kernels[step.kernel];
+            let Some(made) = lowered.kernels[step.kernel].loops() else { continue };
             let value = |name: &str| case.sizes.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
             let sizes: Vec<i64> = step.sizes.iter().map(|d| d.eval(&value).expect("sizes of the case")).collect();
             let schedule = hand.as_ref().unwrap_or(&made.schedule);

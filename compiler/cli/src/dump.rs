@@ -79,7 +79,11 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
             let _ = write!(out, "{}", compiled.graph);
             continue;
         }
-        for kernel in compiled.lowered.kernels.iter().filter(|k| k.kernel.name.contains(&arguments.kernel)) {
+        for kernel in compiled.lowered.kernels.iter().filter(|k| k.name().contains(&arguments.kernel)) {
+            let Some(kernel) = kernel.loops() else {
+                let _ = writeln!(out, "// {}: a routine of the engine", kernel.name());
+                continue;
+            };
             let isa = source.target_cpu.unwrap_or_else(nnc::Isa::host);
             let _ = match arguments.emit {
                 Emit::Graph => Ok(()),

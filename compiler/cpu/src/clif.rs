@@ -217,6 +217,10 @@ impl<'a> Translate<'a> {
                 self.splat_int(n)
             }
             Op::Vec(op) => self.vec_op(op, o[0], o[1]),
+            Op::Unzip { odd, .. } => {
+                let (a, b, first) = (self.floats(o[0]), self.floats(o[1]), odd as u8);
+                self.rearranged(a, b, [first, first + 2, first + 4, first + 6])
+            }
             Op::FmaAcc | Op::Fma => {
                 let (a, b, c) = (self.floats(o[0]), self.floats(o[1]), self.floats(o[2]));
                 self.b.ins().fma(a, b, c)
@@ -485,17 +489,18 @@ impl<'a> Translate<'a> {
     fn reduce(&mut self, op: VecOp, a: Value) -> ir::Value {
         let mut lanes = self.floats(a);
         for from in [[2, 3, 2, 3], [1, 1, 1, 1]] {
-            let other = self.rearranged(lanes, from);
+            let other = self.rearranged(lanes, lanes, from);
             lanes = self.lanes_op(op, lanes, other);
         }
-        self.rearranged(lanes, [0, 0, 0, 0])
+        self.rearranged(lanes, lanes, [0, 0, 0, 0])
     }
 
-    fn rearranged(&mut self, lanes: ir::Value, from: [u8; LANES]) -> ir::Value {
+    /// Lanes of a, counted from 0, and of b, from 4.
+    fn rearranged(&mut self, a: ir::Value, b: ir::Value, from: [u8; LANES]) -> ir::Value {
         let bytes: Vec<u8> = from.iter().flat_map(|i| (0..4).map(move |byte| 4 * i + byte)).collect();
         let mask = self.b.func.dfg.immediates.push(bytes.into());
-        let lanes = self.as_type(lanes, I8X16);
-        let lanes = self.b.ins().shuffle(lanes, lanes, mask);
+        let (a, b) = (self.as_type(a, I8X16), self.as_type(b, I8X16));
+        let lanes = self.b.ins().shuffle(a, b, mask);
         self.as_type(lanes, F32X4)
     }
 }

@@ -4,6 +4,7 @@
 mod address;
 mod expr;
 mod loops;
+mod transpose;
 
 use crate::vir::{Builder, Function, Op, Type, Value};
 use kernel::scheduled::{LoopKind, Place, Scheduled, SizeValue, Stmt};
@@ -50,6 +51,7 @@ pub fn lower(kernel: &Scheduled) -> Result<Function, Unsupported> {
         registers: HashMap::new(),
         exact_lanes: vec![false; kernel.storage.len()],
         lane: None,
+        unrolled: vec![],
     };
     lower.entry();
     lower.note_exact_lanes(&kernel.body);
@@ -107,6 +109,8 @@ struct Lower<'a> {
     /// Register buffers whose lanes are combined, so that those switched off must keep their values.
     exact_lanes: Vec<bool>,
     lane: Option<Lane>,
+    /// Unrolled loops opened since the innermost run-time loop: their iterations share values.
+    unrolled: Vec<VarId>,
 }
 
 impl Lower<'_> {
@@ -206,6 +210,9 @@ impl Lower<'_> {
         let info = &self.kernel.loops[var.index()];
         match (info.kind, info.extent) {
             (LoopKind::Unroll | LoopKind::UnrollFresh, Extent::Const(n)) => {
+                if info.kind == LoopKind::Unroll {
+                    self.unrolled.push(var);
+                }
                 for i in 0..n {
                     if info.kind == LoopKind::UnrollFresh {
                         self.forget_loads();
@@ -214,6 +221,7 @@ impl Lower<'_> {
                     self.block(body)?;
                 }
                 self.bindings[var.index()] = Binding::Closed;
+                self.unrolled.retain(|v| *v != var);
                 Ok(())
             }
             (LoopKind::Lanes, extent) => {
@@ -232,7 +240,12 @@ impl Lower<'_> {
                 self.lane = outside;
                 result
             }
-            (LoopKind::Serial | LoopKind::Parallel, extent) => self.run_loop(var, extent, body),
+            (LoopKind::Serial | LoopKind::Parallel, extent) => {
+                let outside = std::mem::take(&mut self.unrolled);
+                let result = self.run_loop(var, extent, body);
+                self.unrolled = outside;
+                result
+            }
             (kind, _) => unsupported(format!("a loop of kind {kind:?} here")),
         }
     }

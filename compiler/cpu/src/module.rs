@@ -1,6 +1,8 @@
 //! Code of many functions in one place: emitted bytes, what Cranelift compiles, and entries that call them.
 
 use crate::clif::{self, kernel_signature};
+use crate::lower::Unsupported;
+use crate::scalar;
 use crate::vir::Function;
 use crate::x86::{self, EmitError};
 use cranelift_codegen::binemit::Reloc;
@@ -11,16 +13,33 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use engine::Isa;
-use engine::code::{ALIGN, Blob, Code, Helper, Relocation, Target};
+use engine::code::{ALIGN, Blob, Code, Relocation, Target};
+use engine::{Helper, Isa};
+use kernel::Scheduled;
 
 /// Fills the room between functions: a breakpoint.
 const BETWEEN: u8 = 0xcc;
 
+/// External names of functions for Cranelift stand in two spaces: kernels by their number, helpers by their place in
+/// [`Helper::ALL`].
+pub(crate) const KERNELS: u32 = 0;
+pub(crate) const HELPERS: u32 = 1;
+
+/// A function before it has a place.
+pub(crate) enum Unit {
+    /// Position-independent code that refers to nothing.
+    Bytes(Vec<u8>),
+    /// For Cranelift to compile.
+    Clif(Box<ir::Function>),
+}
+
 /// Collects functions; [`Module::finish`] makes them callable, [`Module::blob`] keeps them for later.
 pub struct Module {
-    isa: OwnedTargetIsa,
-    blob: Blob,
+    pub(crate) isa: OwnedTargetIsa,
+    /// What the kernels need of a machine.
+    needs: Isa,
+    pub(crate) kernels: Vec<Unit>,
+    pub(crate) entries: Vec<Unit>,
 }
 
 impl Module {
@@ -43,21 +62,46 @@ impl Module {
         }
         let target = cranelift_native::builder_with_options(host).map_err(|e| EmitError(e.into()))?;
         let isa = target.finish(settings::Flags::new(flags)).map_err(|e| EmitError(e.to_string()))?;
-        let blob = Blob { isa: Isa::Baseline, bytes: vec![], kernels: vec![], entries: vec![], relocations: vec![] };
-        Ok(Module { isa, blob })
+        Ok(Module { isa, needs: Isa::Baseline, kernels: vec![], entries: vec![] })
     }
 
     /// Adds a kernel, made for `isa`; gives its number, counted from 0.
     pub fn kernel(&mut self, function: &Function, isa: Isa) -> Result<usize, EmitError> {
-        let start = if isa == Isa::Baseline {
-            self.compile(clif::translate(function, &*self.isa)?)?
-        } else {
-            let (code, _) = x86::emit(function, isa)?;
-            self.place(&code)
-        };
-        self.blob.isa = self.blob.isa.max(isa);
-        self.blob.kernels.push(start);
-        Ok(self.blob.kernels.len() - 1)
+        self.kernels.push(match isa {
+            Isa::Baseline => Unit::Clif(Box::new(clif::translate(function, &*self.isa)?)),
+            _ => Unit::Bytes(x86::emit(function, isa)?.0),
+        });
+        self.needs = self.needs.max(isa);
+        Ok(self.kernels.len() - 1)
+    }
+
+    /// A kernel one element at a time, in Cranelift's IR.
+    pub fn scalars(&self, kernel: &Scheduled) -> Result<ir::Function, Unsupported> {
+        scalar::translate(kernel, &*self.isa)
+    }
+
+    /// Adds a kernel made by [`Module::scalars`]; gives its number.
+    pub fn scalar_kernel(&mut self, function: ir::Function) -> usize {
+        self.kernels.push(Unit::Clif(Box::new(function)));
+        self.kernels.len() - 1
+    }
+
+    /// Adds a kernel that is a routine of the engine; gives its number.
+    pub fn routine(&mut self, helper: Helper) -> usize {
+        let signature = kernel_signature(self.isa.default_call_conv());
+        let mut function = ir::Function::with_name_signature(ir::UserFuncName::default(), signature.clone());
+        let mut context = FunctionBuilderContext::new();
+        let mut b = FunctionBuilder::new(&mut function, &mut context);
+        let block = b.create_block();
+        b.append_block_params_for_function_params(block);
+        b.switch_to_block(block);
+        let arguments = b.block_params(block).to_vec();
+        let callee = import(&mut b, helper, signature);
+        b.ins().call(callee, &arguments);
+        b.ins().return_(&[]);
+        b.seal_all_blocks();
+        b.finalize(self.isa.frontend_config());
+        self.scalar_kernel(function)
     }
 
     /// A kernel of 4 lanes as Cranelift's IR.
@@ -65,7 +109,7 @@ impl Module {
         Ok(clif::translate(function, &*self.isa)?.to_string())
     }
 
-    /// Adds an entry that runs all tasks of one kernel after the other; gives its number, counted from 0.
+    /// Adds an entry that runs all tasks of each of these kernels after the other; gives its number, counted from 0.
     pub fn entry(&mut self, steps: &[usize]) -> Result<usize, EmitError> {
         let convention = self.isa.default_call_conv();
         let mut signature = Signature::new(convention);
@@ -77,14 +121,9 @@ impl Module {
         b.append_block_params_for_function_params(block);
         b.switch_to_block(block);
         let (tables, tasks) = (b.block_params(block)[0], b.block_params(block)[1]);
-        let kernel = b.import_signature(kernel_signature(convention));
         let zero = b.ins().iconst(I64, 0);
         for (i, step) in steps.iter().enumerate() {
-            let name = ir::UserExternalName::new(0, *step as u32);
-            let name = ExternalName::user(b.func.declare_imported_user_function(name));
-            // Called through its address, which is put in when the code is mapped.
-            let data = ir::ExtFuncData { name, signature: kernel, colocated: false, patchable: false };
-            let callee = b.import_function(data);
+            let callee = reference(&mut b, KERNELS, *step as u32, kernel_signature(convention));
             let slot = i32::try_from(i * 8).map_err(|_| EmitError(format!("an entry of {} steps", steps.len())))?;
             let flags = MemFlagsData::trusted();
             let (table, end) = (b.ins().load(I64, flags, tables, slot), b.ins().load(I64, flags, tasks, slot));
@@ -93,21 +132,53 @@ impl Module {
         b.ins().return_(&[]);
         b.seal_all_blocks();
         b.finalize(self.isa.frontend_config());
-        let start = self.compile(function)?;
-        self.blob.entries.push(start);
-        Ok(self.blob.entries.len() - 1)
+        self.entries.push(Unit::Clif(Box::new(function)));
+        Ok(self.entries.len() - 1)
     }
 
-    fn compile(&mut self, function: ir::Function) -> Result<usize, EmitError> {
+    /// The code as bytes.
+    pub fn blob(&self) -> Result<Blob, EmitError> {
+        let bytes = vec![];
+        let mut blob = Blob { isa: self.needs, bytes, kernels: vec![], entries: vec![], relocations: vec![] };
+        for kernel in &self.kernels {
+            let start = self.place(kernel, &mut blob)?;
+            blob.kernels.push(start);
+        }
+        for entry in &self.entries {
+            let start = self.place(entry, &mut blob)?;
+            blob.entries.push(start);
+        }
+        Ok(blob)
+    }
+
+    /// Makes everything callable.
+    pub fn finish(&self) -> Result<Code, EmitError> {
+        self.blob()?.map().map_err(|e| EmitError(format!("executable memory: {e}")))
+    }
+
+    /// Adds a function to the bytes; gives where it starts. Kernels come before what calls them.
+    fn place(&self, unit: &Unit, blob: &mut Blob) -> Result<usize, EmitError> {
+        let start = blob.bytes.len().next_multiple_of(ALIGN);
+        blob.bytes.resize(start, BETWEEN);
+        let function = match unit {
+            Unit::Bytes(code) => {
+                blob.bytes.extend(code);
+                return Ok(start);
+            }
+            Unit::Clif(function) => ir::Function::clone(function),
+        };
         let mut context = Context::for_function(function);
         let compiled = context.compile(&*self.isa, &mut ControlPlane::default());
         let buffer = compiled.map_err(|e| EmitError(format!("{:?}", e.inner)))?.buffer.clone();
-        let start = self.place(buffer.data());
+        blob.bytes.extend(buffer.data());
         for relocation in buffer.relocs() {
             let target = match &relocation.target {
                 FinalizedRelocTarget::ExternalName(ExternalName::User(name)) => {
-                    let kernel = context.func.params.user_named_funcs()[*name].index;
-                    Target::Own(self.blob.kernels[kernel as usize])
+                    let name = &context.func.params.user_named_funcs()[*name];
+                    match name.namespace {
+                        KERNELS => Target::Own(blob.kernels[name.index as usize]),
+                        _ => Target::Helper(Helper::ALL[name.index as usize]),
+                    }
                 }
                 FinalizedRelocTarget::ExternalName(ExternalName::LibCall(call)) => Target::Helper(helper(*call)?),
                 other => return Err(EmitError(format!("code refers to {other:?}"))),
@@ -115,37 +186,38 @@ impl Module {
             if relocation.kind != Reloc::Abs8 || relocation.addend != 0 {
                 return Err(EmitError(format!("code holds an address as {:?}", relocation.kind)));
             }
-            self.blob.relocations.push(Relocation { at: start + relocation.offset as usize, target });
+            blob.relocations.push(Relocation { at: start + relocation.offset as usize, target });
         }
         Ok(start)
     }
+}
 
-    fn place(&mut self, code: &[u8]) -> usize {
-        let start = self.blob.bytes.len().next_multiple_of(ALIGN);
-        self.blob.bytes.resize(start, BETWEEN);
-        self.blob.bytes.extend(code);
-        start
-    }
+/// A reference to a helper that is called with this signature.
+pub(crate) fn import(b: &mut FunctionBuilder, helper: Helper, signature: Signature) -> ir::FuncRef {
+    reference(b, HELPERS, helper as u32, signature)
+}
 
-    /// The code as bytes.
-    pub fn blob(self) -> Blob {
-        self.blob
-    }
-
-    /// Makes everything callable.
-    pub fn finish(self) -> Result<Code, EmitError> {
-        self.blob.map().map_err(|e| EmitError(format!("executable memory: {e}")))
-    }
+fn reference(b: &mut FunctionBuilder, space: u32, index: u32, signature: Signature) -> ir::FuncRef {
+    let signature = b.import_signature(signature);
+    let name = b.func.declare_imported_user_function(ir::UserExternalName::new(space, index));
+    let name = ExternalName::user(name);
+    // Called through its address, which is put in when the code is mapped.
+    b.import_function(ir::ExtFuncData { name, signature, colocated: false, patchable: false })
 }
 
 /// What Cranelift calls where a machine lacks an instruction.
-fn helper(call: LibCall) -> Result<Helper, EmitError> {
+pub(crate) fn helper(call: LibCall) -> Result<Helper, EmitError> {
     Ok(match call {
-        LibCall::FmaF32 => Helper::Fma,
-        LibCall::FloorF32 => Helper::Floor,
-        LibCall::CeilF32 => Helper::Ceil,
-        LibCall::TruncF32 => Helper::Trunc,
-        LibCall::NearestF32 => Helper::Nearest,
+        LibCall::FmaF32 => Helper::FmaF32,
+        LibCall::FloorF32 => Helper::FloorF32,
+        LibCall::CeilF32 => Helper::CeilF32,
+        LibCall::TruncF32 => Helper::TruncF32,
+        LibCall::NearestF32 => Helper::NearestF32,
+        LibCall::FmaF64 => Helper::FmaF64,
+        LibCall::FloorF64 => Helper::FloorF64,
+        LibCall::CeilF64 => Helper::CeilF64,
+        LibCall::TruncF64 => Helper::TruncF64,
+        LibCall::NearestF64 => Helper::NearestF64,
         other => return Err(EmitError(format!("the machine has no {other}"))),
     })
 }

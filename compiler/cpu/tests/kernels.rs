@@ -56,8 +56,7 @@ fn check(kernel: &Kernel, schedule: &str, sizes: &[i64]) {
         assert_eq!(function.verify(), Ok(()), "{applied}\n{function}");
         let mut module = Module::new().unwrap();
         let id = module.kernel(&function, isa).unwrap_or_else(|e| panic!("{e}\n{function}"));
-        let code = module.finish().unwrap();
-        let call = code.kernel(id);
+        let routes = [module.finish().unwrap(), module.finish_by_jit().unwrap()];
 
         let extent = |e: &Extent| match e {
             Extent::Const(n) => *n,
@@ -74,24 +73,31 @@ fn check(kernel: &Kernel, schedule: &str, sizes: &[i64]) {
         interpret::scheduled(&applied, sizes, &mut expected).unwrap_or_else(|e| panic!("{e}\n{applied}"));
         let mut padded = data;
         padded.resize(applied.storage.len(), vec![]);
-        let (mut native, mut interpreted) =
-            (Arguments::new(&applied, &padded, sizes), Arguments::new(&applied, &padded, sizes));
         let tasks = applied.tasks.evaluate(&|_| 0, &|s| applied.sizes(sizes, 0, 0)[s.index()]);
-        // In two calls, so that a parallel loop starts in the middle.
-        for (begin, end) in [(0, tasks / 2), (tasks / 2, tasks)] {
-            unsafe { call(native.table().as_ptr(), begin, end) };
-            unsafe { vir::interpret::run(&function, interpreted.table().as_ptr(), begin, end) };
-        }
-        assert_eq!(*native.error, 0);
-        let out = kernel.buffers.iter().position(|b| b.role == Role::Out).unwrap();
-        let slot = kernel.buffers[..out].iter().filter(|b| b.role != Role::Temp).count();
-        for (i, (n, v)) in native.buffers[slot].iter().zip(&interpreted.buffers[slot]).enumerate() {
-            assert!(
-                n.to_bits() == v.to_bits(),
-                "{isa} at {i}: machine {n}, interpreted {v}\n{text}\n{applied}\n{function}"
-            );
-            let e = expected[out][i];
-            assert!((*n as f64 - e).abs() < 1e-5, "{isa} at {i}: machine {n}, schedule {e}\n{text}\n{applied}");
+        let run = |call: &dyn Fn(*const u64, i64, i64)| {
+            let mut arguments = Arguments::new(&applied, &padded, sizes);
+            // In two calls, so that a parallel loop starts in the middle.
+            for (begin, end) in [(0, tasks / 2), (tasks / 2, tasks)] {
+                call(arguments.table().as_ptr(), begin, end);
+            }
+            assert_eq!(*arguments.error, 0);
+            let out = kernel.buffers.iter().position(|b| b.role == Role::Out).unwrap();
+            let slot = kernel.buffers[..out].iter().filter(|b| b.role != Role::Temp).count();
+            (out, arguments.buffers.swap_remove(slot))
+        };
+        // SAFETY: the table is one of this kernel.
+        let (out, interpreted) = run(&|t, begin, end| unsafe { vir::interpret::run(&function, t, begin, end) });
+        for code in routes {
+            // SAFETY: as above.
+            let (_, native) = run(&|t, begin, end| unsafe { code.kernel(id)(t, begin, end) });
+            for (i, (n, v)) in native.iter().zip(&interpreted).enumerate() {
+                assert!(
+                    n.to_bits() == v.to_bits(),
+                    "{isa} at {i}: machine {n}, interpreted {v}\n{text}\n{applied}\n{function}"
+                );
+                let e = expected[out][i];
+                assert!((*n as f64 - e).abs() < 1e-5, "{isa} at {i}: machine {n}, schedule {e}\n{text}\n{applied}");
+            }
         }
     }
 }
@@ -156,6 +162,10 @@ fn staged_copies() {
     let schedule = "stage A as P; split i 7 io ii; split j LANES jo l; split k LANES kq kl; layout P 1 0;\
                     nest P: k i, jo io { C: k ii* l@ }";
     check(&product(Some(20), 50, 24), schedule, &[]);
+    // The same copy by squares transposed in registers.
+    let squares = schedule.replace("nest P: k i", "split i LANES ip iq; split k LANES kc kd; nest P: kc ip kd* iq@");
+    check(&product(Some(20), 50, 24), &squares, &[]);
+    check(&product(Some(20), 37, 32), &squares, &[]);
 }
 
 #[test]
@@ -183,7 +193,13 @@ fn an_entry_calls_its_kernels_in_order() {
     }
     let entry = module.entry(&ids).unwrap();
     let empty = module.entry(&[]).unwrap();
-    let code = module.finish().unwrap();
+    for code in [module.finish().unwrap(), module.finish_by_jit().unwrap()] {
+        run_twice(&code, entry, empty);
+    }
+}
+
+/// Runs the entry above and an empty one.
+fn run_twice(code: &engine::Code, entry: usize, empty: usize) {
     let mut error = 0i64;
     let matrix = |seed| values(64, seed).into_iter().map(|x| x as f32).collect::<Vec<f32>>();
     let (a, b, bias) = (matrix(1), matrix(2), matrix(3));
@@ -212,4 +228,23 @@ fn an_entry_calls_its_kernels_in_order() {
     let worst = twice.iter().zip(&expected).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-5, "{worst}");
     assert!(expected.iter().any(|x| *x > 0.1), "{expected:?}");
+}
+
+#[test]
+fn memory_is_never_writable_and_executable() {
+    let applied = apply(&product(Some(8), 8, 8), &"nest i j { C: k }".parse().unwrap(), 4).unwrap();
+    let mut module = Module::new().unwrap();
+    module.kernel(&lower::lower(&applied).unwrap(), Isa::Baseline).unwrap();
+    let codes = [module.finish().unwrap(), module.finish_by_jit().unwrap()];
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    for code in codes {
+        let at = code.kernel(0) as usize;
+        let line = maps.lines().find(|l| {
+            let (from, to) = l.split_once(' ').unwrap().0.split_once('-').unwrap();
+            let number = |text| usize::from_str_radix(text, 16).unwrap();
+            (number(from)..number(to)).contains(&at)
+        });
+        let flags = line.unwrap().split(' ').nth(1).unwrap();
+        assert_eq!(flags, "r-xp");
+    }
 }

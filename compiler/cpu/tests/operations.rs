@@ -1,7 +1,9 @@
 //! Every operation of the vector IR by itself: machine code of each kind against the interpreter, on values that are
 //! special in some way.
 
-use cpu::vir::{Builder, Comparison, Function, IntOp, MaskOp, Memory, Op, Reduction, UnaryOp, Value, VecOp, interpret};
+use cpu::vir::{
+    Builder, Comparison, Function, IntOp, MaskOp, Memory, Op, Reduction, UnaryOp, Unit, Value, VecOp, interpret,
+};
 use cpu::{Isa, Module};
 
 /// Vectors of the input, each of 16 lanes whatever the function's are.
@@ -98,6 +100,12 @@ fn cases(lanes: usize) -> (Function, Vec<String>) {
         let five = t.b.push(Op::Splat(5), &[]);
         t.vector(Op::Vec(op), &[x, five]);
     }
+    for odd in [false, true] {
+        t.vector(Op::Unzip { unit: Unit::Lane, odd }, &[x, y]);
+        if lanes > 4 {
+            t.vector(Op::Unzip { unit: Unit::Block, odd }, &[x, y]);
+        }
+    }
     t.vector(Op::FmaAcc, &[x, y, z]);
     t.vector(Op::Fma, &[x, y, z]);
     for op in [UnaryOp::Round, UnaryOp::Floor, UnaryOp::Ceil, UnaryOp::Trunc, UnaryOp::ToFloat, UnaryOp::ToInt] {
@@ -175,19 +183,20 @@ fn check(isa: Isa, mut module: Module) {
     let (function, names) = cases(isa.lanes());
     assert_eq!(function.verify(), Ok(()));
     let id = module.kernel(&function, isa).unwrap();
-    let code = module.finish().unwrap();
-    // SAFETY: the function takes such a table.
-    let native = run(&names, |table, begin, end| unsafe { code.kernel(id)(table, begin, end) });
     let expected = run(&names, |table, begin, end| unsafe { interpret::run(&function, table, begin, end) });
-    for (i, name) in names.iter().enumerate() {
-        let (native, expected) = (&native[16 * i..][..16], &expected[16 * i..][..16]);
-        // Which NaN an operation gives is nobody's promise.
-        let nan = |x: &u32| f32::from_bits(*x).is_nan();
-        let same = |(n, e): (&u32, &u32)| n == e || (nan(n) && nan(e));
-        assert!(
-            native.iter().zip(expected).all(same),
-            "{isa}: {name}\nmachine     {native:08x?}\ninterpreted {expected:08x?}"
-        );
+    for code in [module.finish().unwrap(), module.finish_by_jit().unwrap()] {
+        // SAFETY: the function takes such a table.
+        let native = run(&names, |table, begin, end| unsafe { code.kernel(id)(table, begin, end) });
+        for (i, name) in names.iter().enumerate() {
+            let (native, expected) = (&native[16 * i..][..16], &expected[16 * i..][..16]);
+            // Which NaN an operation gives is nobody's promise.
+            let nan = |x: &u32| f32::from_bits(*x).is_nan();
+            let same = |(n, e): (&u32, &u32)| n == e || (nan(n) && nan(e));
+            assert!(
+                native.iter().zip(expected).all(same),
+                "{isa}: {name}\nmachine     {native:08x?}\ninterpreted {expected:08x?}"
+            );
+        }
     }
 }
 

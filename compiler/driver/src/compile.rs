@@ -6,9 +6,10 @@ use crate::plan::Planner;
 use diag::SourceMap;
 use dsl::Stored;
 use dsl::weights::Rules;
-use engine::{Blob, Code, Isa};
+use engine::{Code, Helper, Isa};
 use graph::{Graph, Storage};
-use lower::{LowerError, Lowered, LoweredKernel, Target};
+use kernel::Scheduled;
+use lower::{Backend, LowerError, Lowered, LoweredKernel, Target};
 use passes::Cx;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -23,6 +24,7 @@ pub struct Compiler {
     defines: Vec<(String, String)>,
     isa: Isa,
     fuel: Option<u64>,
+    jit: bool,
 }
 
 enum Source {
@@ -105,7 +107,30 @@ impl Model {
 /// One entry between source and machine code.
 pub struct Compiled {
     pub graph: Graph,
-    pub lowered: Lowered,
+    pub lowered: Lowered<Function>,
+}
+
+/// A kernel before it is machine code.
+pub enum Function {
+    /// In vectors.
+    Vectors(cpu::vir::Function),
+    /// One element at a time.
+    Scalars(Box<cpu::ScalarFunction>),
+}
+
+/// Code of one module.
+struct Cpu<'m>(&'m cpu::Module);
+
+impl Backend for Cpu<'_> {
+    type Code = Function;
+
+    fn vectors(&self, kernel: &Scheduled) -> Result<Function, String> {
+        cpu::lower::lower(kernel).map(Function::Vectors).map_err(|e| e.to_string())
+    }
+
+    fn scalars(&self, kernel: &Scheduled) -> Result<Function, String> {
+        self.0.scalars(kernel).map(|f| Function::Scalars(Box::new(f))).map_err(|e| e.to_string())
+    }
 }
 
 /// A part of compiling and the time it took.
@@ -117,7 +142,7 @@ pub struct Stage {
 
 impl Compiler {
     fn of(sources: SourceMap, source: Source) -> Compiler {
-        Compiler { sources, source, model: None, defines: vec![], isa: Isa::host(), fuel: None }
+        Compiler { sources, source, model: None, defines: vec![], isa: Isa::host(), fuel: None, jit: false }
     }
 
     /// Chooses one of several models.
@@ -141,6 +166,13 @@ impl Compiler {
     /// At most this many rewrites, for finding one that is wrong.
     pub fn fuel(mut self, fuel: u64) -> Self {
         self.fuel = Some(fuel);
+        self
+    }
+
+    /// Links code by cranelift-jit and not by the engine: the same functions by a second route, to hold the first
+    /// against.
+    pub fn jit(mut self) -> Self {
+        self.jit = true;
         self
     }
 
@@ -192,6 +224,9 @@ impl Compiler {
         mut clock: Clock,
     ) -> Result<Model, Error> {
         let target = Target { lanes: self.isa.lanes() as i64, registers: self.isa.registers() as i64 };
+        let defect = |e: cpu::x86::EmitError| Error::Defect(e.to_string());
+        // What Cranelift makes is for all machines, so that only `isa` says what a program needs.
+        let module = cpu::Module::baseline().map_err(defect)?;
         let mut compiled = vec![];
         let kept = kept(&model);
         let changing = |name: &str| kept.iter().any(|k| k.name == name);
@@ -208,16 +243,18 @@ impl Compiler {
                 compiled.push((entry.name, Compiled { graph, lowered: Lowered::default() }));
                 continue;
             }
-            let emits = |kernel: &kernel::Scheduled| cpu::lower::lower(kernel).map(|_| ()).map_err(|e| e.to_string());
-            let lowered = clock.time("lower", || lower::lower(&graph, &target, &changing, &emits));
+            let lowered = clock.time("lower", || lower::lower(&graph, &target, &changing, &Cpu(&module)));
             let lowered = lowered.map_err(|e| self.unsupported(&graph, e))?;
             compiled.push((entry.name, Compiled { graph, lowered }));
         }
-        let mut kernels: Vec<&LoweredKernel> = vec![];
+        let mut kernels: Vec<&LoweredKernel<Function>> = vec![];
         let mut known: HashMap<String, usize> = HashMap::new();
         let mut numbers = vec![];
         for (_, c) in &compiled {
-            let number = |k: &'_ LoweredKernel| format!("{}{}", k.kernel, k.schedule);
+            let number = |k: &'_ LoweredKernel<Function>| match k {
+                LoweredKernel::Loops(k) => format!("{}{}", k.kernel, k.schedule),
+                LoweredKernel::Routine(name) => name.to_string(),
+            };
             let mut own = vec![];
             for kernel in &c.lowered.kernels {
                 let index = *known.entry(number(kernel)).or_insert(kernels.len());
@@ -228,8 +265,7 @@ impl Compiler {
             }
             numbers.push(own);
         }
-        let blob = clock.time("emit", || self.emit(&kernels, &compiled, &numbers))?;
-        let code = blob.map().map_err(Error::Memory)?;
+        let code = clock.time("emit", || self.emit(module, &kernels, &compiled, &numbers))?;
         let mut constants = vec![];
         let mut entries = vec![];
         let names: Vec<&str> = kept.iter().map(|k| k.name.as_str()).collect();
@@ -253,23 +289,35 @@ impl Compiler {
     /// Machine code of all kernels, and of entries that run those of `numbers`.
     fn emit(
         &self,
-        kernels: &[&LoweredKernel],
+        mut module: cpu::Module,
+        kernels: &[&LoweredKernel<Function>],
         compiled: &[(String, Compiled)],
         numbers: &[Vec<usize>],
-    ) -> Result<Blob, Error> {
+    ) -> Result<Code, Error> {
         let defect = |e: cpu::x86::EmitError| Error::Defect(e.to_string());
-        // What Cranelift makes is for all machines, so that only `isa` says what a program needs.
-        let mut module = cpu::Module::baseline().map_err(defect)?;
         for (index, kernel) in kernels.iter().enumerate() {
-            let unsupported = |reason: String| self.no_code(compiled, numbers, index, reason);
-            let function = cpu::lower::lower(&kernel.scheduled).map_err(|e| unsupported(e.to_string()))?;
-            module.kernel(&function, self.isa).map_err(|e| unsupported(e.to_string()))?;
+            match kernel {
+                LoweredKernel::Loops(loops) => match &loops.code {
+                    Function::Vectors(function) => {
+                        let made = module.kernel(function, self.isa);
+                        made.map_err(|e| self.no_code(compiled, numbers, index, e.to_string()))?
+                    }
+                    Function::Scalars(function) => module.scalar_kernel((**function).clone()),
+                },
+                LoweredKernel::Routine(name) => {
+                    let helper = Helper::named(name);
+                    module.routine(helper.ok_or_else(|| Error::Defect(format!("the engine has no routine {name}")))?)
+                }
+            };
         }
         for ((_, c), numbers) in compiled.iter().zip(numbers) {
             let steps: Vec<usize> = c.lowered.steps.iter().map(|s| numbers[s.kernel]).collect();
             module.entry(&steps).map_err(defect)?;
         }
-        Ok(module.blob())
+        match self.jit {
+            true => module.finish_by_jit().map_err(defect),
+            false => module.blob().map_err(defect)?.map().map_err(Error::Memory),
+        }
     }
 
     fn unsupported(&self, graph: &Graph, error: LowerError) -> Error {
@@ -288,7 +336,7 @@ impl Compiler {
             let step = c.lowered.steps.iter().find(|s| s.kernel == own);
             if let Some(node) = step.and_then(|s| s.nodes.first()) {
                 let place = self.sources.place(c.graph.node(*node).origin.span);
-                let kernel = &c.lowered.kernels[own].kernel;
+                let kernel = c.lowered.kernels[own].loops().map_or(String::new(), |l| l.kernel.to_string());
                 return Error::Unsupported { place, message: format!("{reason}, needed by\n{kernel}") };
             }
         }

@@ -5,13 +5,13 @@ use crate::error::Error;
 use crate::session::Session;
 use dsl::Stored;
 use dsl::weights::{Adapt, FileTensor, Rules, Source};
-use engine::{AlignedBytes, Isa};
+use engine::Isa;
 use kernel::schedule::{LayoutDim, Part};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use tensor::safetensors::Weights;
-use tensor::{Elem, Tensor};
+use tensor::{AlignedBytes, Elem, Tensor};
 
 /// A constant as one kernel reads it.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,7 +136,7 @@ impl Model {
                     tensor.cast(constant.elem)
                 }
             };
-            pack(&tensor.bytes, constant, &mut memory.bytes_mut()[*offset..*offset + *len]);
+            pack(&tensor.bytes, constant, &mut memory[*offset..*offset + *len]);
         }
         let place = |(constant, (offset, len)): (&Constant, (usize, usize))| {
             let name = match &constant.content {
@@ -202,7 +202,7 @@ fn read(files: &[Weights], name: &str) -> Result<Tensor, Error> {
     let found = files.iter().find_map(|f| f.get(name));
     let found =
         found.ok_or_else(|| Error::Weights(format!("`{name}` has elements of a type that nnc does not know")))?;
-    Ok(Tensor { elem: found.elem, shape: found.shape.to_vec(), bytes: found.bytes.to_vec() })
+    Ok(Tensor { elem: found.elem, shape: found.shape.to_vec(), bytes: found.bytes.into() })
 }
 
 fn adapted(adapt: &Adapt, parts: Vec<Tensor>) -> Tensor {
@@ -227,7 +227,7 @@ fn adapted(adapt: &Adapt, parts: Vec<Tensor>) -> Tensor {
                     }
                 }
             }
-            Tensor { elem: first.elem, shape, bytes }
+            Tensor { elem: first.elem, shape, bytes: bytes[..].into() }
         }
         Adapt::Concat(axis) => {
             let mut shape = first.shape.clone();
@@ -240,7 +240,7 @@ fn adapted(adapt: &Adapt, parts: Vec<Tensor>) -> Tensor {
                     bytes.extend(&part.bytes[i * chunk..(i + 1) * chunk]);
                 }
             }
-            Tensor { elem: first.elem, shape, bytes }
+            Tensor { elem: first.elem, shape, bytes: bytes[..].into() }
         }
     }
 }

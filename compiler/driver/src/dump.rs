@@ -1,10 +1,11 @@
 //! Texts of the last stages, for people who look at them.
 
+use crate::compile::Function;
 use crate::error::Error;
 use diag::SourceMap;
 use engine::Isa;
 use kernel::schedule::{Mark, Nest};
-use lower::LoweredKernel;
+use lower::Loops;
 
 /// Names of the passes, in order.
 pub const PASSES: &[&str] = &{
@@ -27,27 +28,37 @@ pub fn format(name: &str, text: &str) -> Result<String, Error> {
 }
 
 /// A kernel as vector IR.
-pub fn vector_ir(kernel: &LoweredKernel) -> Result<String, Error> {
-    let function = cpu::lower::lower(&kernel.scheduled).map_err(|e| Error::Defect(e.to_string()))?;
-    Ok(function.to_string())
+pub fn vector_ir(kernel: &Loops<Function>) -> Result<String, Error> {
+    match &kernel.code {
+        Function::Vectors(function) => Ok(function.to_string()),
+        Function::Scalars(_) => Ok("// one element at a time, by Cranelift\n".into()),
+    }
 }
 
 /// A kernel as machine code for `isa`, one instruction a line.
-pub fn assembly(kernel: &LoweredKernel, isa: Isa) -> Result<String, Error> {
-    let function = cpu::lower::lower(&kernel.scheduled).map_err(|e| Error::Defect(e.to_string()))?;
-    let (code, _) = cpu::x86::emit(&function, isa).map_err(|e| Error::Defect(e.to_string()))?;
-    Ok(cpu::x86::disassemble(&code))
+pub fn assembly(kernel: &Loops<Function>, isa: Isa) -> Result<String, Error> {
+    match &kernel.code {
+        Function::Vectors(function) => {
+            let (code, _) = cpu::x86::emit(function, isa).map_err(|e| Error::Defect(e.to_string()))?;
+            Ok(cpu::x86::disassemble(&code))
+        }
+        Function::Scalars(_) => Ok("; one element at a time, by Cranelift\n".into()),
+    }
 }
 
-/// A kernel made for 4 lanes, the instruction set `baseline`, as Cranelift's IR.
-pub fn clif(kernel: &LoweredKernel) -> Result<String, Error> {
-    let defect = |e: cpu::x86::EmitError| Error::Defect(e.to_string());
-    let function = cpu::lower::lower(&kernel.scheduled).map_err(|e| Error::Defect(e.to_string()))?;
-    cpu::Module::baseline().and_then(|m| m.clif(&function)).map_err(defect)
+/// A kernel made for 4 lanes, the instruction set `baseline`, or one without vectors, as Cranelift's IR.
+pub fn clif(kernel: &Loops<Function>) -> Result<String, Error> {
+    match &kernel.code {
+        Function::Vectors(function) => {
+            let text = cpu::Module::baseline().and_then(|m| m.clif(function));
+            text.map_err(|e: cpu::x86::EmitError| Error::Defect(e.to_string()))
+        }
+        Function::Scalars(function) => Ok(function.to_string()),
+    }
 }
 
 /// A kernel made for 4 lanes as CUDA C++, its tasks as blocks of one thread; the prelude is not shown.
-pub fn cuda(kernel: &LoweredKernel) -> Result<String, Error> {
+pub fn cuda(kernel: &Loops<Function>) -> Result<String, Error> {
     let mut schedule = kernel.schedule.clone();
     schedule.nest.iter_mut().for_each(|nest| tasks_to_blocks(nest, Some(0)));
     let scheduled = kernel::apply(&kernel.kernel, &schedule, Isa::Baseline.lanes() as i64);

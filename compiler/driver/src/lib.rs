@@ -18,7 +18,7 @@ mod error;
 mod plan;
 mod session;
 
-pub use compile::{Compiled, Compiler, Model, Stage, compile, compile_graph, compile_text};
+pub use compile::{Compiled, Compiler, Function, Model, Stage, compile, compile_graph, compile_text};
 pub use constants::{Program, sources};
 pub use cost::operations;
 pub use dsl::Entry as ModelEntry;

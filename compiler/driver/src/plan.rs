@@ -1,5 +1,6 @@
 //! A lowered graph as an entry of the engine: dims become formulas over the sizes that the caller chooses.
 
+use crate::compile::Function;
 use crate::constants::{Constant, Content};
 use crate::error::Error;
 use diag::SourceMap;
@@ -8,7 +9,7 @@ use graph::dim::Atom;
 use graph::{Dim, Fact, Graph, Op, Storage};
 use kernel::scheduled::SizeValue;
 use kernel::{Affine, Scheduled};
-use lower::{Lowered, Place};
+use lower::{Lowered, LoweredKernel, Place};
 
 /// Operations of one thread in a nanosecond, roughly: what a step costs decides whether threads share it.
 const OPERATIONS_PER_NS: i64 = 32;
@@ -24,7 +25,7 @@ impl Planner<'_> {
     pub fn plan(
         name: &str,
         graph: &Graph,
-        lowered: &Lowered,
+        lowered: &Lowered<Function>,
         kernels: &[usize],
         kept: &[&str],
         constants: &mut Vec<Constant>,
@@ -89,14 +90,18 @@ impl Planner<'_> {
             let sizes = step.sizes.iter().map(|d| planner.formula(d)).collect::<Result<Vec<_>, _>>()?;
             let cost =
                 Formula::Floor(Box::new(planner.formula(&step.work)?), Box::new(Formula::Const(OPERATIONS_PER_NS)));
+            let (tasks, scratch) = match made {
+                LoweredKernel::Loops(l) => (affine(&l.scheduled, &l.scheduled.tasks, &sizes), l.scheduled.scratch),
+                LoweredKernel::Routine(_) => (sizes[0].clone(), 0),
+            };
             steps.push(Step {
-                name: made.kernel.name.clone(),
+                name: made.name().into(),
                 kernel: kernels[step.kernel],
                 buffers: step.buffers.clone(),
-                tasks: affine(&made.scheduled, &made.scheduled.tasks, &sizes),
+                tasks,
                 sizes,
                 cost,
-                scratch: made.scheduled.scratch,
+                scratch,
             });
         }
         Ok(Entry { name: name.into(), symbols: planner.symbols, inputs, outputs, guards, buffers, steps, updates })

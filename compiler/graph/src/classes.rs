@@ -3,7 +3,7 @@
 use crate::compute::{Compute, Source};
 use crate::dim::Dim;
 use crate::nodes::{Graph, Value};
-use crate::ops::Op;
+use crate::ops::{Kind, Op, Routine};
 use crate::types::TensorType;
 use kernel::{Elem, ExprId, Extent, Kernel, Literal, Subscript};
 
@@ -51,6 +51,8 @@ impl Op {
     /// Whether this operand is read beyond its borders, or at places read from data: then it must lie in memory.
     pub fn reads_memory(&self, operand: usize) -> bool {
         match self {
+            // Routines know nothing but memory.
+            _ if self.kind() != Kind::Element && self.kind() != Kind::Structural => true,
             Op::Concat(_) => true,
             Op::Pad(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) => operand == 0,
             Op::Take(_) | Op::Gather(_) | Op::SliceAt(_) => operand == 0,
@@ -102,6 +104,13 @@ impl Graph {
         let mut source = Probe(&operands);
         let mut compute = Compute { kernel: &mut kernel, source: &mut source, indices, operands: &operands, output };
         node.op.compute(&mut compute).is_none()
+    }
+
+    /// The engine's routine that computes a node, if one does.
+    pub fn routine(&self, node: Value) -> Option<Routine> {
+        let node = self.node(node);
+        let operands: Vec<TensorType> = node.operands.iter().map(|v| self.ty(*v).clone()).collect();
+        node.op.routine(&operands, &node.types)
     }
 
     /// The value whose memory `value` shares: reshaping moves nothing.

@@ -7,8 +7,8 @@ use crate::affine::{Affine, BufferId, ExprId, Extent, VarId};
 use std::collections::HashMap;
 use tensor::Elem;
 
-/// One operand. The functions from `Exp` on exist at the nest level only: applying a schedule expands them into
-/// polynomials over the rest (`functions`).
+/// One operand. Of f32, the functions from `Exp` on exist at the nest level only: applying a schedule expands them into
+/// polynomials over the rest (`functions`). Of f64 they stay, for back ends to call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unary {
     Neg,
@@ -57,7 +57,7 @@ pub enum Binary {
     Shr,
     /// `x * 2^n`, `n` a float with an integral value, clamped to [-252, 254]; one rounding at most per half of `n`.
     Ldexp,
-    /// Nest level only, like the functions of [`Unary`].
+    /// Like the functions of [`Unary`].
     Pow,
 }
 

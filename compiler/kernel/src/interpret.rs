@@ -138,7 +138,7 @@ impl NestRun<'_> {
                     values.push(self.eval(operand, buffers, known)?);
                 }
                 // Floats stay f64: this is the exact answer that rounding is measured against.
-                let elem = if kernel.exprs.elem(id) == Elem::F32 { Elem::F64 } else { kernel.exprs.elem(id) };
+                let elem = if kernel.exprs.elem(id).is_float() { Elem::F64 } else { kernel.exprs.elem(id) };
                 scalar(&kernel.exprs, expr, elem, &values)
             }
         };
@@ -197,8 +197,7 @@ fn scalar(exprs: &Exprs, expr: &Expr, elem: Elem, x: &[f64]) -> f64 {
 
 fn round(elem: Elem, value: f64) -> f64 {
     match elem {
-        Elem::F64 => value,
-        _ if elem.is_float() => value as f32 as f64,
+        _ if elem.is_float() => elem.nearest(value),
         Elem::Bool => (value != 0.0) as i32 as f64,
         Elem::I32 => value.trunc() as i64 as i32 as f64,
         Elem::I16 => value.trunc() as i64 as i16 as f64,
@@ -233,7 +232,7 @@ fn unary(op: Unary, operand: Elem, x: f64) -> f64 {
         Unary::Atan => x.atan(),
         Unary::Tanh => x.tanh(),
         Unary::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-        Unary::Erf => crate::functions::erf_f64(x),
+        Unary::Erf => tensor::erf(x),
     }
 }
 

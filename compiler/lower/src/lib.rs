@@ -12,20 +12,78 @@ pub use schedule::Target;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tensor::Elem;
 
-/// Kernels and the order in which they run.
-#[derive(Debug, Default)]
-pub struct Lowered {
-    pub kernels: Vec<LoweredKernel>,
+/// Kernels and the order in which they run. `C` is code as the back end makes it.
+#[derive(Debug)]
+pub struct Lowered<C> {
+    pub kernels: Vec<LoweredKernel<C>>,
     pub buffers: Vec<Buffer>,
     pub steps: Vec<Step>,
 }
 
-/// A kernel in all its forms; equal ones are made once.
+impl<C> Default for Lowered<C> {
+    fn default() -> Lowered<C> {
+        Lowered { kernels: vec![], buffers: vec![], steps: vec![] }
+    }
+}
+
+/// What a step runs; equal ones are made once.
 #[derive(Debug)]
-pub struct LoweredKernel {
+pub enum LoweredKernel<C> {
+    Loops(Loops<C>),
+    /// The engine's routine of this name. Its first size is the number of its tasks.
+    Routine(&'static str),
+}
+
+/// A kernel in all its forms.
+#[derive(Debug)]
+pub struct Loops<C> {
     pub kernel: Kernel,
     pub schedule: Schedule,
     pub scheduled: Scheduled,
+    pub code: C,
+}
+
+impl<C> LoweredKernel<C> {
+    /// For reports.
+    pub fn name(&self) -> &str {
+        match self {
+            LoweredKernel::Loops(loops) => &loops.kernel.name,
+            LoweredKernel::Routine(name) => name,
+        }
+    }
+
+    pub fn loops(&self) -> Option<&Loops<C>> {
+        match self {
+            LoweredKernel::Loops(loops) => Some(loops),
+            LoweredKernel::Routine(_) => None,
+        }
+    }
+}
+
+/// What makes code of scheduled kernels, or says why it has none.
+pub trait Backend {
+    type Code;
+
+    /// Code in vectors.
+    fn vectors(&self, kernel: &Scheduled) -> Result<Self::Code, String>;
+
+    /// Code that takes one element at a time, for what no vectors do.
+    fn scalars(&self, kernel: &Scheduled) -> Result<Self::Code, String>;
+}
+
+/// Takes every kernel and makes nothing of it.
+pub struct NoCode;
+
+impl Backend for NoCode {
+    type Code = ();
+
+    fn vectors(&self, _: &Scheduled) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn scalars(&self, _: &Scheduled) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -73,24 +131,21 @@ pub enum LowerError {
     Schedule { kernel: String, schedule: String, error: ScheduleError },
 }
 
-/// What a back end says to a kernel: whether it has code for it, and if not, why.
-pub type Emits<'e> = &'e dyn Fn(&Scheduled) -> Result<(), String>;
-
 /// Lowers a graph whose groups are formed.
 ///
 /// `changing` says of storage, by name, whether it changes from call to call; all other storage is constant.
-pub fn lower(
+pub fn lower<B: Backend>(
     graph: &Graph,
     target: &Target,
     changing: &dyn Fn(&str) -> bool,
-    emits: Emits,
-) -> Result<Lowered, LowerError> {
+    backend: &B,
+) -> Result<Lowered<B::Code>, LowerError> {
     let constant = |o: &&graph::Operand| o.storage != Storage::Input && !changing(&o.name);
     let mut lower = Lower {
         graph,
         constants: graph.operands.iter().filter(constant).map(|o| o.value).collect(),
         target: *target,
-        emits,
+        backend,
         out: Lowered::default(),
         roots: graph.groups.iter().flat_map(|g| g.roots.clone()).collect(),
         stored: BTreeSet::new(),
@@ -104,13 +159,13 @@ pub fn lower(
     Ok(lower.out)
 }
 
-struct Lower<'g> {
+struct Lower<'g, B: Backend> {
     graph: &'g Graph,
     /// Operands that are the same in every call.
     constants: BTreeSet<Value>,
     target: Target,
-    emits: Emits<'g>,
-    out: Lowered,
+    backend: &'g B,
+    out: Lowered<B::Code>,
     roots: BTreeSet<Value>,
     /// Roots of groups that have run.
     stored: BTreeSet<Value>,
@@ -152,10 +207,10 @@ fn home(graph: &Graph, roots: &BTreeSet<Value>, mut value: Value) -> Value {
 
 /// Whether a value is the same in every call.
 fn is_constant(graph: &Graph, constants: &BTreeSet<Value>, value: Value) -> bool {
-    matches!(graph.op(value), Op::Constant(_)) || constants.contains(&value)
+    matches!(graph.op(value), Op::Constant(_)) && graph.is_given(value) || constants.contains(&value)
 }
 
-impl Lower<'_> {
+impl<B: Backend> Lower<'_, B> {
     /// Outputs have memory of the caller, next versions of storage that of the session.
     fn leave(&mut self) {
         let outputs = self.graph.outputs.iter().enumerate().map(|(i, (_, v))| (*v, Place::Output(i)));
@@ -176,6 +231,9 @@ impl Lower<'_> {
     }
 
     fn group(&mut self, group: &Group) -> Result<(), LowerError> {
+        if self.routine(group) {
+            return Ok(());
+        }
         match self.build(group) {
             Ok((built, kernel)) => {
                 self.step(group, built, kernel);
@@ -192,16 +250,44 @@ impl Lower<'_> {
         }
     }
 
+    /// Makes a step of a group whose one node is a routine of the engine; says whether it is.
+    fn routine(&mut self, group: &Group) -> bool {
+        let [node] = computed(self.graph, group)[..] else { return false };
+        let Some(routine) = self.graph.routine(node) else { return false };
+        let index = self.out.steps.len();
+        let mut buffers = vec![];
+        for operand in self.graph.node(node).operands.clone() {
+            let home = home(self.graph, &self.roots, operand);
+            buffers.push(match is_constant(self.graph, &self.constants, home) {
+                true => self.constant(operand, None, self.graph.ty(operand).dims.clone()),
+                false => self.place(home, index),
+            });
+        }
+        // A result that nobody reads has room nevertheless.
+        for result in self.graph.results(node) {
+            buffers.push(self.place(result, index));
+        }
+        self.stored.extend(&group.roots);
+        let known = self.out.kernels.iter().position(|k| matches!(k, LoweredKernel::Routine(n) if *n == routine.name));
+        let kernel = known.unwrap_or_else(|| {
+            self.out.kernels.push(LoweredKernel::Routine(routine.name));
+            self.out.kernels.len() - 1
+        });
+        let (sizes, work) = (routine.sizes, routine.work);
+        self.out.steps.push(Step { kernel, buffers, sizes, work, nodes: group.nodes.clone() });
+        true
+    }
+
     /// The kernel of a group and its number.
     fn build(&mut self, group: &Group) -> Result<(Built, usize), Refusal> {
         let chosen = |kernel: &Kernel, target: &Target| schedule::choose(kernel, group.kind, target);
-        match self.attempt(group, true, &chosen) {
-            // What cannot be split further runs slowly rather than not at all.
-            Err(_) if computed(self.graph, group) <= 1 => {
-                self.attempt(group, false, &|kernel, _| schedule::fallback(kernel))
-            }
-            other => other,
+        let plain = |kernel: &Kernel, _: &Target| schedule::fallback(kernel);
+        let tried = self.attempt(group, true, &chosen, B::vectors);
+        if tried.is_ok() || computed(self.graph, group).len() > 1 {
+            return tried;
         }
+        // What cannot be split further runs slowly rather than not at all.
+        self.attempt(group, false, &plain, B::vectors).or_else(|_| self.attempt(group, false, &plain, B::scalars))
     }
 
     fn attempt(
@@ -209,6 +295,7 @@ impl Lower<'_> {
         group: &Group,
         turns: bool,
         schedule: &dyn Fn(&Kernel, &Target) -> Result<Schedule, ScheduleError>,
+        code: fn(&B, &Scheduled) -> Result<B::Code, String>,
     ) -> Result<(Built, usize), Refusal> {
         let own = group.nodes.iter().copied().filter(|n| !self.graph.is_view(*n)).collect();
         let (roots, constants) = (&self.roots, &self.constants);
@@ -216,12 +303,17 @@ impl Lower<'_> {
         let mut built = build::build(self.graph, group, &memory, turns)?;
         merge::merge_axes(&mut built, &self.graph.facts);
         let schedule = schedule(&built.kernel, &self.target);
-        let kernel = self.schedule(&built.kernel, schedule)?;
+        let kernel = self.schedule(&built.kernel, schedule, code)?;
         Ok((built, kernel))
     }
 
     /// The number of a kernel with a schedule that applies and that the back end has code for.
-    fn schedule(&mut self, kernel: &Kernel, schedule: Result<Schedule, ScheduleError>) -> Result<usize, Refusal> {
+    fn schedule(
+        &mut self,
+        kernel: &Kernel,
+        schedule: Result<Schedule, ScheduleError>,
+        code: fn(&B, &Scheduled) -> Result<B::Code, String>,
+    ) -> Result<usize, Refusal> {
         let schedule = schedule.map_err(|e| Refusal::schedule(kernel, "", e))?;
         let key = format!("{kernel}{schedule}");
         if let Some(known) = self.known.get(&key) {
@@ -229,8 +321,10 @@ impl Lower<'_> {
         }
         let scheduled = kernel::apply(kernel, &schedule, self.target.lanes);
         let scheduled = scheduled.map_err(|e| Refusal::schedule(kernel, &schedule.to_string(), e))?;
-        (self.emits)(&scheduled).map_err(|reason| Refusal::Misfit(Misfit(format!("{reason}, needed by\n{kernel}"))))?;
-        self.out.kernels.push(LoweredKernel { kernel: kernel.clone(), schedule, scheduled });
+        let code = code(self.backend, &scheduled);
+        let code = code.map_err(|reason| Refusal::Misfit(Misfit(format!("{reason}, needed by\n{kernel}"))))?;
+        let loops = Loops { kernel: kernel.clone(), schedule, scheduled, code };
+        self.out.kernels.push(LoweredKernel::Loops(loops));
         self.known.insert(key, self.out.kernels.len() - 1);
         Ok(self.out.kernels.len() - 1)
     }
@@ -242,7 +336,12 @@ impl Lower<'_> {
             let Some(value) = value else { continue };
             let home = home(self.graph, &self.roots, *value);
             buffers.push(match is_constant(self.graph, &self.constants, home) {
-                true => self.constant(*value, buffer, &built.sizes, kernel),
+                // In the layout of the kernel that reads it. The layout speaks of dims as the kernel sees them.
+                true => {
+                    let layouts = self.out.kernels[kernel].loops().map_or(&[][..], |l| &l.schedule.layouts);
+                    let layout = layouts.iter().find(|l| l.buffer == buffer.name).cloned();
+                    self.constant(*value, layout, buffer.dims.iter().map(|e| dim(*e, &built.sizes)).collect())
+                }
                 false => self.place(home, index),
             });
         }
@@ -252,14 +351,11 @@ impl Lower<'_> {
         self.out.steps.push(Step { kernel, buffers, sizes, work, nodes: group.nodes.clone() });
     }
 
-    /// A constant, in the layout of the kernel that reads it. The layout speaks of dims as the kernel sees them.
-    fn constant(&mut self, value: Value, buffer: &kernel::Buffer, sizes: &[Dim], kernel: usize) -> usize {
-        let layout = self.out.kernels[kernel].schedule.layouts.iter().find(|l| l.buffer == buffer.name).cloned();
-        let dims: Vec<Dim> = buffer.dims.iter().map(|e| dim(*e, sizes)).collect();
+    fn constant(&mut self, value: Value, layout: Option<Layout>, dims: Vec<Dim>) -> usize {
         let place = Place::Constant { value, layout };
         let known = self.out.buffers.iter().position(|b| b.place == place && b.dims == dims);
         known.unwrap_or_else(|| {
-            self.out.buffers.push(Buffer { place, elem: buffer.elem, dims });
+            self.out.buffers.push(Buffer { place, elem: self.graph.ty(value).elem, dims });
             self.out.buffers.len() - 1
         })
     }
@@ -311,8 +407,8 @@ impl Refusal {
 }
 
 /// Nodes of a group that are no views.
-fn computed(graph: &Graph, group: &Group) -> usize {
-    group.nodes.iter().filter(|n| !graph.is_view(**n)).count()
+fn computed(graph: &Graph, group: &Group) -> Vec<Value> {
+    group.nodes.iter().copied().filter(|n| !graph.is_view(*n)).collect()
 }
 
 /// A group for each node, for groups that do not become one kernel.

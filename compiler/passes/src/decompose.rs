@@ -25,7 +25,8 @@ pub fn run(graph: &mut Graph, cx: &mut Cx) -> Result<(), OpError> {
     Ok(())
 }
 
-/// The least index of an element that is the largest, or that is NaN: then the largest is NaN and equals nothing.
+/// The least index of an element that is the largest, or that is NaN. The largest passes over NaN, whose indices are
+/// therefore made to come before all others by the sign, which is taken off at the end.
 fn argmax(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
     let node = graph.node(value).clone();
     let Op::Argmax(ops::Argmax { axis }) = node.op else { return Ok(None) };
@@ -43,11 +44,25 @@ fn argmax(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
     let beyond = push(beyond.into(), &[])?;
     let chosen = push(ops::Eq {}.into(), &[x, largest])?;
     let mut places = push(ops::Where {}.into(), &[chosen, index, beyond])?;
-    if ty.elem.is_float() {
-        let number = push(ops::Eq {}.into(), &[x, x])?;
-        places = push(ops::Where {}.into(), &[number, places, index])?;
+    let least = ops::Min { axes: vec![axis], keep: false };
+    if !ty.elem.is_float() {
+        return push(least.into(), &[places]).map(Some);
     }
-    push(ops::Min { axes: vec![axis], keep: false }.into(), &[places]).map(Some)
+    let mut sign = |dims: &[Dim]| {
+        let sign = ops::Full { shape: dims.to_vec(), value: i32::MIN as f64, elem: Elem::I32 };
+        push(sign.into(), &[])
+    };
+    let (negative, sign) = (sign(&ty.dims)?, sign(&node.types[0].dims)?);
+    let mut push = |op: Op, operands: &[Value]| graph.push(op, operands, origin);
+    let number = push(ops::Eq {}.into(), &[x, x])?;
+    let before = push(ops::BitXor {}.into(), &[index, negative])?;
+    places = push(ops::Where {}.into(), &[number, places, before])?;
+    let least = push(least.into(), &[places])?;
+    let zero = ops::Full { shape: node.types[0].dims.clone(), value: 0.0, elem: Elem::I32 };
+    let zero = push(zero.into(), &[])?;
+    let is_before = push(ops::Lt {}.into(), &[least, zero])?;
+    let unsigned = push(ops::BitXor {}.into(), &[least, sign])?;
+    push(ops::Where {}.into(), &[is_before, unsigned, least]).map(Some)
 }
 
 /// With zeros between the elements of `x`, the windows of a convolution by the kernel turned around.

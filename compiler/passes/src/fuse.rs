@@ -436,6 +436,11 @@ impl Roots<'_, '_> {
         !moved || alone
     }
 
+    /// Whether a group is no kernel, so that it stores its own value and no view of it.
+    fn closed(&self, group: usize) -> bool {
+        self.fuse.groups[group].as_ref().is_some_and(|g| g.closed)
+    }
+
     /// `value` must lie in memory: itself, or what it is a reshape of.
     fn need(&mut self, value: Value) {
         let graph = self.fuse.graph;
@@ -452,7 +457,7 @@ impl Roots<'_, '_> {
         }
         // Another view: its base's group stores it, or it is copied.
         match self.fuse.base(value).and_then(|b| self.fuse.of.get(&b)) {
-            Some(group) if self.stored_as_made(value) => {
+            Some(group) if self.stored_as_made(value) && !self.closed(*group) => {
                 self.by_group.entry(*group).or_default().insert(value);
             }
             _ => {

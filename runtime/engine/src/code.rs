@@ -2,6 +2,7 @@
 //!
 //! Memory is writable while code is put into it, executable afterwards, and never both.
 
+use crate::helper::Helper;
 use crate::isa::Isa;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -12,6 +13,10 @@ pub type KernelFn = unsafe extern "C" fn(table: *const u64, begin: i64, end: i64
 
 /// Compiled code of one entry: for each of its steps a table and a number of tasks, all of which it runs.
 pub type EntryFn = unsafe extern "C" fn(tables: *const *const u64, tasks: *const i64);
+
+/// Bits of the error word: what a kernel found wrong.
+pub const INDEX_OUT_OF_RANGE: i64 = 1;
+pub const DIVISION_BY_ZERO: i64 = 2;
 
 /// Functions start at lines of the instruction cache, constants behind them at the same boundary.
 pub const ALIGN: usize = 64;
@@ -43,43 +48,6 @@ pub enum Target {
     Helper(Helper),
 }
 
-/// What code calls where a machine lacks an instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Helper {
-    Fma,
-    Floor,
-    Ceil,
-    Trunc,
-    Nearest,
-}
-
-impl Helper {
-    fn address(self) -> usize {
-        extern "C" fn fma(a: f32, b: f32, c: f32) -> f32 {
-            a.mul_add(b, c)
-        }
-        extern "C" fn floor(x: f32) -> f32 {
-            x.floor()
-        }
-        extern "C" fn ceil(x: f32) -> f32 {
-            x.ceil()
-        }
-        extern "C" fn trunc(x: f32) -> f32 {
-            x.trunc()
-        }
-        extern "C" fn nearest(x: f32) -> f32 {
-            x.round_ties_even()
-        }
-        match self {
-            Helper::Fma => fma as *const () as usize,
-            Helper::Floor => floor as *const () as usize,
-            Helper::Ceil => ceil as *const () as usize,
-            Helper::Trunc => trunc as *const () as usize,
-            Helper::Nearest => nearest as *const () as usize,
-        }
-    }
-}
-
 impl Blob {
     /// Whether everything the blob points to lies inside of it.
     pub fn is_sound(&self) -> bool {
@@ -104,35 +72,56 @@ impl Blob {
             for relocation in &self.relocations {
                 let address = match relocation.target {
                     Target::Own(function) => start + function,
-                    Target::Helper(helper) => helper.address(),
+                    Target::Helper(helper) => helper.address() as usize,
                 };
                 place[relocation.at..relocation.at + 8].copy_from_slice(&address.to_ne_bytes());
             }
         })?;
-        Ok(Code { memory, blob: self.clone() })
+        let at = |start: &usize| memory.as_ptr().wrapping_add(*start);
+        let (kernels, entries) = (self.kernels.iter().map(at).collect(), self.entries.iter().map(at).collect());
+        // SAFETY: the blob is sound, so functions start there; whoever made it says which.
+        Ok(unsafe { Code::new(self.clone(), kernels, entries, Box::new(memory)) })
     }
 }
 
 /// Code that can be called for as long as this lives.
 pub struct Code {
-    memory: CodeMemory,
+    kernels: Vec<KernelFn>,
+    entries: Vec<EntryFn>,
     blob: Blob,
+    /// What the functions lie in.
+    _memory: Box<dyn Send + Sync>,
 }
 
 impl Code {
+    /// Functions of `blob` that lie in `memory`.
+    ///
+    /// # Safety
+    /// They are functions of these types, in the order of the blob, for as long as `memory` lives.
+    pub unsafe fn new(
+        blob: Blob,
+        kernels: Vec<*const u8>,
+        entries: Vec<*const u8>,
+        memory: Box<dyn Send + Sync>,
+    ) -> Code {
+        // SAFETY: the caller says so.
+        let kernels = kernels.into_iter().map(|f| unsafe { std::mem::transmute::<*const u8, KernelFn>(f) }).collect();
+        // SAFETY: as above.
+        let entries = entries.into_iter().map(|f| unsafe { std::mem::transmute::<*const u8, EntryFn>(f) }).collect();
+        Code { kernels, entries, blob, _memory: memory }
+    }
+
     /// The code as it was before it was mapped.
     pub fn blob(&self) -> &Blob {
         &self.blob
     }
 
     pub fn kernel(&self, index: usize) -> KernelFn {
-        // SAFETY: the offset lies inside the code, and whoever made it put a function of this type there.
-        unsafe { std::mem::transmute::<*const u8, KernelFn>(self.memory.as_ptr().add(self.blob.kernels[index])) }
+        self.kernels[index]
     }
 
     pub fn entry(&self, index: usize) -> EntryFn {
-        // SAFETY: as above.
-        unsafe { std::mem::transmute::<*const u8, EntryFn>(self.memory.as_ptr().add(self.blob.entries[index])) }
+        self.entries[index]
     }
 }
 

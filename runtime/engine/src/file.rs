@@ -5,15 +5,15 @@
 
 use crate::code::Blob;
 use crate::isa::Isa;
-use crate::plan::{AlignedBytes, Constant, Entry, Kept, Place, Program};
+use crate::plan::{Constant, Entry, Kept, Place, Program};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
-use tensor::FileError;
+use tensor::{AlignedBytes, FileError};
 
 /// The first line; its number changes with the format.
-const MAGIC: &[u8] = b"nnc program 2\n";
+const MAGIC: &[u8] = b"nnc program 3\n";
 const HASH: usize = 32;
 
 /// Bytes of scratch for a thread beyond which a plan is not believed.
@@ -26,17 +26,18 @@ struct Saved<'p> {
     entries: &'p [Entry],
     constants: &'p [Constant],
     kept: &'p [Kept],
-    memory: &'p AlignedBytes,
+    memory: &'p [u8],
 }
 
 #[derive(Deserialize)]
-struct Loaded {
+struct Loaded<'b> {
     name: String,
     code: Blob,
     entries: Vec<Entry>,
     constants: Vec<Constant>,
     kept: Vec<Kept>,
-    memory: AlignedBytes,
+    #[serde(borrow)]
+    memory: &'b [u8],
 }
 
 /// Whether a file begins as a program does.
@@ -51,7 +52,7 @@ impl Program {
     /// Writes everything that running needs to a file, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
         let (code, entries, constants) = (self.code.blob(), &self.entries[..], &self.constants[..]);
-        let saved = Saved { name: &self.name, code, entries, constants, kept: &self.kept, memory: &self.memory };
+        let saved = Saved { name: &self.name, code, entries, constants, kept: &self.kept, memory: &self.memory[..] };
         let body = postcard::to_stdvec(&saved).map_err(|e| FileError::content(path, e.to_string()))?;
         let mut bytes = MAGIC.to_vec();
         bytes.extend(Sha256::digest(&body));
@@ -76,11 +77,12 @@ impl Program {
         loaded.check().map_err(|part| wrong(&format!("not a program: {part}")))?;
         let code = loaded.code.map().map_err(|e| FileError::io(path, e))?;
         let Loaded { name, entries, constants, kept, memory, .. } = loaded;
+        let memory = AlignedBytes::from(memory);
         Ok(Program { name, entries, constants, kept, memory, code: Arc::new(code) })
     }
 }
 
-impl Loaded {
+impl Loaded<'_> {
     /// Whether all that is named is there; what is not, if something is not.
     fn check(&self) -> Result<(), String> {
         if !self.code.is_sound() || self.code.entries.len() != self.entries.len() || self.entries.is_empty() {

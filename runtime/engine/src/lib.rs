@@ -3,13 +3,16 @@
 pub mod code;
 pub mod file;
 pub mod formula;
+pub mod helper;
 pub mod isa;
 pub mod plan;
 pub mod pool;
+mod routine;
 pub mod session;
 
 pub use code::{Blob, Code, CodeMemory, EntryFn, KernelFn};
 pub use formula::Formula;
+pub use helper::Helper;
 pub use isa::Isa;
-pub use plan::{AlignedBytes, Condition, Constant, Entry, Guard, Kept, Place, PlanBuffer, Port, Program, Step};
+pub use plan::{Condition, Constant, Entry, Guard, Kept, Place, PlanBuffer, Port, Program, Step};
 pub use session::{AsView, AsViewMut, CallError, Session, View, ViewMut};

@@ -2,10 +2,9 @@
 
 use crate::code::Code;
 use crate::formula::Formula;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::alloc::Layout;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tensor::Elem;
+use tensor::{AlignedBytes, Elem};
 
 /// An input or a result of an entry.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -116,92 +115,7 @@ pub struct Program {
 impl Program {
     /// The address of a constant.
     pub fn constant(&self, index: usize) -> *const u8 {
-        self.memory.bytes()[self.constants[index].offset..].as_ptr()
-    }
-}
-
-/// Bytes at a 64-byte boundary, with a vector's worth of room after the end. Large ones lie in huge pages where the
-/// system has them: weights that stream through kernels touch many small ones.
-pub struct AlignedBytes {
-    start: std::ptr::NonNull<u8>,
-    layout: Layout,
-    len: usize,
-}
-
-// SAFETY: the memory is owned, and only reached through references.
-unsafe impl Send for AlignedBytes {}
-unsafe impl Sync for AlignedBytes {}
-
-const LINE: usize = 64;
-const HUGE_PAGE: usize = 2 << 20;
-
-impl AlignedBytes {
-    pub fn zeroed(len: usize) -> AlignedBytes {
-        let huge = len >= HUGE_PAGE;
-        let align = if huge { HUGE_PAGE } else { LINE };
-        let layout = Layout::from_size_align(len.next_multiple_of(LINE) + LINE, align);
-        let Ok(layout) = layout else { panic!("{len} bytes are more than this machine can address") };
-        // SAFETY: the layout is not empty; the memory is written whole before anybody reads it.
-        unsafe {
-            let start = std::alloc::alloc(layout);
-            let Some(start) = std::ptr::NonNull::new(start) else { std::alloc::handle_alloc_error(layout) };
-            #[cfg(target_os = "linux")]
-            if huge {
-                // Advice only: without huge pages everything works, a little slower.
-                libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE);
-            }
-            start.as_ptr().write_bytes(0, layout.size());
-            AlignedBytes { start, layout, len }
-        }
-    }
-
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    pub fn as_ptr(&self) -> *const u8 {
-        self.start.as_ptr()
-    }
-
-    pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.start.as_ptr()
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the memory holds at least `len` initialised bytes.
-        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len) }
-    }
-
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        let len = self.len;
-        // SAFETY: as above, and the borrow is unique.
-        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), len) }
-    }
-}
-
-impl Drop for AlignedBytes {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and nobody has a reference any more.
-        unsafe { std::alloc::dealloc(self.start.as_ptr(), self.layout) };
-    }
-}
-
-impl Serialize for AlignedBytes {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_bytes(self.bytes())
-    }
-}
-
-impl<'d> Deserialize<'d> for AlignedBytes {
-    fn deserialize<D: Deserializer<'d>>(d: D) -> Result<AlignedBytes, D::Error> {
-        let bytes = <&[u8]>::deserialize(d)?;
-        let mut data = AlignedBytes::zeroed(bytes.len());
-        data.bytes_mut().copy_from_slice(bytes);
-        Ok(data)
+        self.memory[self.constants[index].offset..].as_ptr()
     }
 }
 

@@ -3,12 +3,12 @@
 //! Sizes come from the shapes of the inputs. A call with the sizes of the one before touches no allocator: argument
 //! tables are ready, only the pointers to inputs and outputs are put in.
 
-use crate::code::{EntryFn, KernelFn};
+use crate::code::{DIVISION_BY_ZERO, EntryFn, KernelFn};
 use crate::formula::Formula;
-use crate::plan::{AlignedBytes, Condition, Constant, Entry, Place, PlanBuffer, Port, Program};
+use crate::plan::{Condition, Constant, Entry, Place, PlanBuffer, Port, Program};
 use crate::pool::{Job, Pool};
 use std::sync::Arc;
-use tensor::{Elem, Tensor};
+use tensor::{AlignedBytes, Elem, Tensor};
 
 /// Below this estimate a step stays on one thread: waking and joining costs about as much.
 const SHARE_NS: i64 = 4_000;
@@ -32,6 +32,8 @@ pub enum CallError {
     Guard(String),
     #[error("sizes {0} are too large for this machine's integers")]
     Overflow(String),
+    #[error("an integer is divided by zero in `{entry}`; the outputs are not valid")]
+    Division { entry: String },
     #[error("an index read from data is out of range in `{entry}`; the outputs are not valid")]
     Index { entry: String },
 }
@@ -228,6 +230,7 @@ impl Session {
                 plan.updates.iter().for_each(|k| std::mem::swap(&mut self.kept[*k], &mut self.next[*k]));
                 Ok(())
             }
+            error if error & DIVISION_BY_ZERO != 0 => Err(CallError::Division { entry: plan.name.clone() }),
             _ => Err(CallError::Index { entry: plan.name.clone() }),
         }
     }
@@ -333,7 +336,7 @@ fn make_room(program: &Program, sizes: &[(Place, usize)], kept: &mut [AlignedByt
                 kept[*k] = AlignedBytes::zeroed(*bytes);
                 if let Some(initial) = program.kept[*k].initial {
                     let Constant { offset, .. } = program.constants[initial];
-                    kept[*k].bytes_mut().copy_from_slice(&program.memory.bytes()[offset..offset + bytes]);
+                    kept[*k].copy_from_slice(&program.memory[offset..offset + bytes]);
                 }
             }
             Place::Next(k) if next[*k].len() != *bytes => next[*k] = AlignedBytes::zeroed(*bytes),

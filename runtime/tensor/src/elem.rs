@@ -76,6 +76,18 @@ impl Elem {
     }
 }
 
+impl Elem {
+    /// The value of this float type that is nearest to another.
+    pub fn nearest(self, value: f64) -> f64 {
+        match self {
+            Elem::F16 => half::f16::from_f64(value).to_f64(),
+            Elem::Bf16 => half::bf16::from_f64(value).to_f64(),
+            Elem::F32 => value as f32 as f64,
+            _ => value,
+        }
+    }
+}
+
 impl fmt::Display for Elem {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.pad(self.name())

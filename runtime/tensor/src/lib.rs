@@ -1,11 +1,15 @@
 //! Host tensors: element type, shape, bytes; npy and safetensors files.
 
+mod aligned;
 pub mod elem;
+mod erf;
 mod file;
 pub mod npy;
 pub mod safetensors;
 
+pub use aligned::AlignedBytes;
 pub use elem::Elem;
+pub use erf::erf;
 pub use file::{FileError, write_whole};
 
 /// A tensor in host memory, row-major.
@@ -13,7 +17,7 @@ pub use file::{FileError, write_whole};
 pub struct Tensor {
     pub elem: Elem,
     pub shape: Vec<usize>,
-    pub bytes: Vec<u8>,
+    pub bytes: AlignedBytes,
 }
 
 /// A Rust type that elements are read and written as.
@@ -60,7 +64,7 @@ impl Tensor {
     /// All elements 0.
     pub fn zeros(elem: Elem, shape: &[usize]) -> Tensor {
         let len = shape.iter().product::<usize>() * elem.size();
-        Tensor { elem, shape: shape.to_vec(), bytes: vec![0; len] }
+        Tensor { elem, shape: shape.to_vec(), bytes: AlignedBytes::zeroed(len) }
     }
 
     /// From elements in row-major order; panics unless there are as many as the shape says.
@@ -68,7 +72,7 @@ impl Tensor {
         assert_eq!(shape.iter().product::<usize>(), data.len(), "elements of a tensor of shape {shape:?}");
         let mut bytes = Vec::with_capacity(data.len() * T::ELEM.size());
         data.iter().for_each(|x| x.put(&mut bytes));
-        Tensor { elem: T::ELEM, shape: shape.to_vec(), bytes }
+        Tensor { elem: T::ELEM, shape: shape.to_vec(), bytes: bytes[..].into() }
     }
 
     /// Number of elements.
@@ -128,7 +132,7 @@ impl Tensor {
             }
         }
         assert_eq!(bytes.len(), shape.iter().product::<usize>() * elem.size(), "elements of shape {shape:?}");
-        Tensor { elem, shape: shape.to_vec(), bytes }
+        Tensor { elem, shape: shape.to_vec(), bytes: bytes[..].into() }
     }
 
     /// Converted to another element type.

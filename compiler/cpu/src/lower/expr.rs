@@ -3,6 +3,7 @@
 use super::address::Split;
 use super::{Active, Binding, Lane, Lower, Unsupported, unsupported};
 use crate::vir::{Comparison, IntOp, MaskOp, Memory, Op, Reduction, Type, UnaryOp, Value, VecOp};
+use engine::code::INDEX_OUT_OF_RANGE;
 use kernel::scheduled::Stmt;
 use kernel::{
     Affine, Binary, BufferId, Combine, Compare, Elem, Expr, ExprId, Extent, Guard, Literal, Subscript, Unary,
@@ -20,7 +21,7 @@ impl Lower<'_> {
         let split = self.split(at);
         let elem = self.kernel.storage[target.index()].elem;
         if let Some(op) = combine {
-            let old = self.load_split(*target, &split)?;
+            let old = self.load_split(*target, &split, None)?;
             new = self.combine(*op, elem, old, new)?;
         }
         self.store(*target, elem, &split, new, *stream)
@@ -265,7 +266,7 @@ impl Lower<'_> {
         let data: Vec<ExprId> =
             at[1..].iter().filter_map(|s| if let Subscript::Data(e) = s { Some(*e) } else { None }).collect();
         let value = match (&inside, data.is_empty()) {
-            (None, true) => return self.load_split(buffer, &split),
+            (None, true) => return self.load_split(buffer, &split, guard.is_none().then_some(flat)),
             (mask, _) => self.load_general(buffer, &split, &data, mask.map(|(m, _)| m))?,
         };
         let Some((mask, otherwise)) = inside else { return Ok(value) };
@@ -276,7 +277,8 @@ impl Lower<'_> {
         Ok(self.pure(Op::Select, &[mask, value, otherwise]))
     }
 
-    fn load_split(&mut self, buffer: BufferId, split: &Split) -> Result<Value, Unsupported> {
+    /// `flat` is the address where all iterations of the open loops read.
+    fn load_split(&mut self, buffer: BufferId, split: &Split, flat: Option<&Affine>) -> Result<Value, Unsupported> {
         let elem = self.kernel.storage[buffer.index()].elem;
         let memory = memory(elem)?;
         let value = match (self.lane, split.lane) {
@@ -291,7 +293,10 @@ impl Lower<'_> {
                 self.prefetch(buffer, pointer, disp, &operands);
                 self.pure(Op::Load { memory, disp }, &operands)
             }
-            _ => return self.load_general(buffer, split, &[], None),
+            _ => match flat.and_then(|flat| self.load_transposed(buffer, split, memory, flat)) {
+                Some(value) => value,
+                None => return self.load_general(buffer, split, &[], None),
+            },
         };
         Ok(self.typed(value, elem))
     }
@@ -439,7 +444,11 @@ impl Lower<'_> {
         let zero = self.pure(Op::Const(0), &[]);
         let low = self.pure(Op::Int(IntOp::Max), &[value, zero]);
         let clamped = self.pure(Op::Int(IntOp::Min), &[low, last]);
-        let wrong = self.pure(Op::Int(IntOp::Xor), &[value, clamped]);
+        // The sign of what differs, or of its negative, as the lowest bit.
+        let differs = self.pure(Op::Int(IntOp::Xor), &[value, clamped]);
+        let minus = self.pure(Op::Int(IntOp::Sub), &[zero, differs]);
+        let either = self.pure(Op::Int(IntOp::Or), &[differs, minus]);
+        let wrong = self.pure(Op::ShrImm(63), &[either]);
         let before = self.b.push(Op::LoadI64(0), &[self.error]);
         let after = self.b.push(Op::Int(IntOp::Or), &[before, wrong]);
         self.b.effect(Op::StoreI64(0), &[self.error, after]);
@@ -483,14 +492,14 @@ impl Lower<'_> {
             None => self.pure(Op::MaskConst(u32::MAX), &[]),
         };
         let bad = self.pure(Op::Mask(MaskOp::AndNot), &[all, good]);
-        let (one, zero) = (self.splat(1f32.to_bits()), self.splat(0));
+        let (one, zero) = (self.splat(INDEX_OUT_OF_RANGE as u32), self.splat(0));
         let flags = self.pure(Op::Select, &[bad, one, zero]);
-        // Stored over the error word where a lane is wrong: any bits but zero will do.
+        // Stored over the error word where a lane is wrong.
         let first = self.pure(Op::MaskConst(1), &[]);
-        let worst = self.pure(Op::Reduce(Reduction::Max), &[flags]);
-        let wrong = self.pure(Op::Compare(Comparison::Ne), &[worst, zero]);
+        let worst = self.pure(Op::Reduce(Reduction::MaxI), &[flags]);
+        let wrong = self.pure(Op::Compare(Comparison::EqI), &[worst, one]);
         let mask = self.pure(Op::Mask(MaskOp::And), &[wrong, first]);
-        self.b.effect(Op::Store { memory: Memory::F32, disp: 0 }, &[self.error, worst, mask]);
+        self.b.effect(Op::Store { memory: Memory::I32, disp: 0 }, &[self.error, worst, mask]);
         Ok(())
     }
 
@@ -685,9 +694,10 @@ fn vec_op(op: Binary, elem: Elem) -> Result<VecOp, Unsupported> {
         (Binary::Min, Elem::F32) => VecOp::Min,
         (Binary::Max, Elem::F32) => VecOp::Max,
         (Binary::Ldexp, Elem::F32) => VecOp::Ldexp,
-        (Binary::Add, Elem::I32 | Elem::I64) => VecOp::AddI,
-        (Binary::Sub, Elem::I32 | Elem::I64) => VecOp::SubI,
-        (Binary::Mul, Elem::I32 | Elem::I64) => VecOp::MulI,
+        (Binary::Add, Elem::I32) => VecOp::AddI,
+        (Binary::Sub, Elem::I32) => VecOp::SubI,
+        (Binary::Mul, Elem::I32) => VecOp::MulI,
+        // Of i64 vectors hold indices and what is as small, which stays so.
         (Binary::Min, Elem::I32 | Elem::I64) => VecOp::MinI,
         (Binary::Max, Elem::I32 | Elem::I64) => VecOp::MaxI,
         (Binary::And, Elem::I32 | Elem::U8) => VecOp::And,

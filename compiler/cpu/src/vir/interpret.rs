@@ -1,6 +1,6 @@
 //! Runs a function over host memory, lane by lane. Machine code must agree with it bit for bit.
 
-use super::{Comparison, Function, Inst, IntOp, MaskOp, Memory, Op, Type, UnaryOp, Value, VecOp};
+use super::{Comparison, Function, Inst, IntOp, MaskOp, Memory, Op, Type, UnaryOp, Unit, Value, VecOp};
 
 #[derive(Clone)]
 enum Slot {
@@ -169,6 +169,18 @@ impl Machine<'_> {
             Op::Vec(op) => {
                 let (a, b) = (self.vec(o[0]), self.vec(o[1]));
                 self.lanes(|i| vec_op(op, a[i], b[i]))
+            }
+            Op::Unzip { unit, odd } => {
+                let (a, b) = (self.vec(o[0]), self.vec(o[1]));
+                let moved = |lane: usize| match unit {
+                    Unit::Lane => lane / 4 * 4 + (lane * 2 + odd as usize) % 4,
+                    Unit::Block => (lane / 4 * 2 + odd as usize) % (a.len() / 4) * 4 + lane % 4,
+                };
+                let from_b = |lane: usize| match unit {
+                    Unit::Lane => lane % 4 >= 2,
+                    Unit::Block => lane >= a.len() / 2,
+                };
+                self.lanes(|i| if from_b(i) { b[moved(i)] } else { a[moved(i)] })
             }
             Op::FmaAcc | Op::Fma => {
                 let (a, b, c) = (self.vec(o[0]), self.vec(o[1]), self.vec(o[2]));

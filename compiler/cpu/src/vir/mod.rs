@@ -121,6 +121,15 @@ pub enum MaskOp {
     Xor,
 }
 
+/// What [`Op::Unzip`] moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// Elements, within each block of four lanes.
+    Lane,
+    /// Whole blocks of four lanes, of which there are at least two.
+    Block,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reduction {
     Sum,
@@ -182,7 +191,7 @@ pub enum Op {
         memory: Memory,
         disp: i32,
     },
-    /// [pointer, value]: past the caches; the address is a multiple of the vector's size.
+    /// [pointer, value]: past the caches if `pointer` and `disp` are multiples of the vector's size.
     StoreStream {
         disp: i32,
     },
@@ -201,6 +210,11 @@ pub enum Op {
     /// [i64]: its low 32 bits in all lanes.
     SplatInt,
     Vec(VecOp),
+    /// [a, b]: those of a at even places, or at odd ones, then those of b: transposes four by four in two rounds.
+    Unzip {
+        unit: Unit,
+        odd: bool,
+    },
     /// [a, b, c]: `a * b + c`, rounded once, in the register of c.
     FmaAcc,
     /// [a, b, c]: the same, in the register of a.
@@ -230,7 +244,7 @@ impl Op {
             Param(_) | Const(_) | Int(_) | AddImm(_) | MulImm(_) | ShrImm(_) => Some(Type::I64),
             LoadI64(_) | LoadI32(_) | LoadU8(_) => Some(Type::I64),
             Load { .. } | Broadcast { .. } | Gather { .. } | Splat(_) | Iota | SplatInt => Some(Type::Vec),
-            Vec(_) | FmaAcc | Fma | Unary(_) | Select | Reduce(_) => Some(Type::Vec),
+            Vec(_) | Unzip { .. } | FmaAcc | Fma | Unary(_) | Select | Reduce(_) => Some(Type::Vec),
             Compare(_) | Mask(_) | MaskConst(_) | MaskFirst => Some(Type::Mask),
             StoreI64(_) | Store { .. } | StoreStream { .. } | Prefetch { .. } | Jump | Branch | Return => None,
         }
@@ -248,7 +262,7 @@ impl Op {
             Op::Store { .. } => &[I64, V, M],
             Op::StoreStream { .. } => &[I64, V],
             Op::Gather { .. } => &[I64, V, M],
-            Op::Vec(_) | Op::Compare(_) => &[V, V],
+            Op::Vec(_) | Op::Unzip { .. } | Op::Compare(_) => &[V, V],
             Op::FmaAcc | Op::Fma => &[V, V, V],
             Op::Unary(_) | Op::Reduce(_) => &[V],
             Op::Select => &[M, V, V],

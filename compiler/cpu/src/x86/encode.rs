@@ -2,7 +2,7 @@
 
 use super::allocate::MachineFunction;
 use super::{EmitError, Stats};
-use crate::vir::{Comparison, IntOp, MaskOp, Memory, Op, Reduction, UnaryOp, VecOp};
+use crate::vir::{Comparison, IntOp, MaskOp, Memory, Op, Reduction, UnaryOp, Unit, VecOp};
 use engine::Isa;
 use iced_x86::code_asm::{
     CodeAssembler, CodeLabel, dword_ptr, get_xmm, get_ymm, get_zmm, r11d, ymmword_ptr, zmmword_ptr,
@@ -304,10 +304,7 @@ impl Encoder<'_> {
                 self.load(code, self.vec(x[1]), mem(int(x[0]), disp))
             }
             Op::Store { memory, disp } => self.vector_store(memory, disp, uses, x),
-            Op::StoreStream { disp } => {
-                let code = if self.wide() { Code::EVEX_Vmovntps_m512_zmm } else { Code::VEX_Vmovntps_m256_ymm };
-                self.store(code, mem(int(x[0]), disp), self.vec(x[1]))
-            }
+            Op::StoreStream { disp } => self.store_stream(disp, x),
             Op::Gather { disp } => self.gather(disp, x),
             Op::Prefetch { disp } => self.add(Instruction::with1(Code::Prefetcht0_m8, mem(int(x[0]), disp))?),
             Op::Splat(0) => self.zero(self.vec(x[0])),
@@ -324,6 +321,21 @@ impl Encoder<'_> {
             Op::Vec(op) => {
                 let code = vec_code(op, self.wide());
                 self.three(code, self.vec(x[2]), self.vec(x[0]), self.vec(x[1]))
+            }
+            Op::Unzip { unit, odd } => {
+                let n = match (unit, self.wide(), odd) {
+                    (Unit::Block, false, false) => 0x20,
+                    (Unit::Block, false, true) => 0x31,
+                    (_, _, false) => 0x88,
+                    (_, _, true) => 0xdd,
+                };
+                let code = match (unit, self.wide()) {
+                    (Unit::Lane, true) => Code::EVEX_Vshufps_zmm_k1z_zmm_zmmm512b32_imm8,
+                    (Unit::Lane, false) => Code::VEX_Vshufps_ymm_ymm_ymmm256_imm8,
+                    (Unit::Block, true) => Code::EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8,
+                    (Unit::Block, false) => Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8,
+                };
+                self.add(Instruction::with4(code, self.vec(x[2]), self.vec(x[0]), self.vec(x[1]), n)?)
             }
             Op::FmaAcc => {
                 let code = if self.wide() {
@@ -501,6 +513,28 @@ impl Encoder<'_> {
         let copy = self.vec(x[3]);
         self.two(Code::VEX_Vmovaps_ymm_ymmm256, copy, self.vec(x[2]))?;
         self.add(Instruction::with3(Code::VEX_Vgatherdps_ymm_vm32y_ymm, to, at, copy)?)
+    }
+
+    /// The processor stores past the caches at aligned addresses only, hence the branch, always the same way in a loop.
+    fn store_stream(&mut self, disp: i32, x: &[Allocation]) -> Result<()> {
+        let (streamed, plain) = match self.wide() {
+            true => (Code::EVEX_Vmovntps_m512_zmm, Code::EVEX_Vmovups_zmmm512_k1z_zmm),
+            false => (Code::VEX_Vmovntps_m256_ymm, Code::VEX_Vmovups_ymmm256_ymm),
+        };
+        let (pointer, value) = (int(x[0]), self.vec(x[1]));
+        let size = 4 * self.isa.lanes() as i32;
+        if disp % size != 0 {
+            return self.store(plain, mem(pointer, disp), value);
+        }
+        let (mut unaligned, mut end) = (self.a.create_label(), self.a.create_label());
+        self.two_imm(Code::Test_rm64_imm32, pointer, size - 1)?;
+        self.a.jnz(unaligned)?;
+        self.store(streamed, mem(pointer, disp), value)?;
+        self.a.jmp(end)?;
+        self.a.set_label(&mut unaligned)?;
+        self.store(plain, mem(pointer, disp), value)?;
+        self.a.set_label(&mut end)?;
+        Ok(self.a.zero_bytes()?)
     }
 
     /// `x * 2^h * 2^(n - h)`, `h = floor(n / 2)`, by building the powers' exponents.

@@ -1,7 +1,8 @@
 //! What operators share that read or write at places read from data.
 
-use super::{axis_in_range, same_dim};
+use super::{Routine, axis_in_range, same_dim};
 use crate::array::{Array, each_index};
+use crate::dim::Dim;
 use crate::error::OpError;
 use crate::facts::Facts;
 use crate::types::TensorType;
@@ -26,6 +27,15 @@ pub fn infer_write(x: &TensorType, i: &TensorType, y: &TensorType, axis: usize, 
         return Err(OpError::Rank { operand: 2, expected: x.rank().to_string(), got: y.rank() });
     }
     (0..x.rank()).try_for_each(|a| same_dim(a, &i.dims[a], &y.dims[a], facts))
+}
+
+/// The routine that writes so, in a mode of its own counting: those of `scatter` in order, then sums.
+pub fn routine(x: &[TensorType], axis: usize, mode: usize) -> Routine {
+    let [tasks, n, inner] = super::around(&x[0].dims, axis);
+    let elems = [super::elem_number(x[0].elem), super::elem_number(x[1].elem)];
+    let sizes = [&[tasks], &elems[..], &[Dim::int(mode as i64), n, inner, x[1].dims[axis].clone()]].concat();
+    let work = (x[0].elements() + x[2].elements()).times(16.into());
+    Routine { name: "Scatter", sizes, work }
 }
 
 pub fn integer(operand: usize, i: &TensorType) -> Result<(), OpError> {

@@ -14,12 +14,13 @@ mod elementwise;
 
 use crate::array::Array;
 use crate::compute::Compute;
+use crate::dim::Dim;
 use crate::error::OpError;
 use crate::facts::{Facts, Verdict};
 use crate::gradient::{Grad, Vjp};
 use crate::types::TensorType;
 pub use attributes::{Attr, AttrInfo, AttrType};
-use kernel::ExprId;
+use kernel::{Elem, ExprId};
 
 /// What kind of code an operator becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,18 @@ pub struct OpInfo {
 /// Sizes of one run of the reference interpreter.
 pub type Sizes<'a> = &'a dyn Fn(&str) -> Option<i64>;
 
+/// A routine of the engine that computes an operator which is no loop nest. It is called like a kernel: with the operands
+/// and results in memory, row-major, and with sizes.
+#[derive(Clone, Debug)]
+pub struct Routine {
+    /// The engine's name for it.
+    pub name: &'static str,
+    /// What it asks for, the number of its tasks first.
+    pub sizes: Vec<Dim>,
+    /// Operations, roughly.
+    pub work: Dim,
+}
+
 pub trait Primitive {
     /// Types of the results.
     fn infer(&self, x: &[TensorType], facts: &Facts) -> Result<Vec<TensorType>, OpError>;
@@ -58,6 +71,11 @@ pub trait Primitive {
 
     /// The value of one output element; `None` if this operator, or this use of it, has none.
     fn compute(&self, _: &mut Compute) -> Option<ExprId> {
+        None
+    }
+
+    /// What computes this operator where it has no `compute`, given the types of operands and results.
+    fn routine(&self, _x: &[TensorType], _y: &[TensorType]) -> Option<Routine> {
         None
     }
 
@@ -245,6 +263,10 @@ impl Op {
         self.primitive()?.compute(c)
     }
 
+    pub fn routine(&self, x: &[TensorType], y: &[TensorType]) -> Option<Routine> {
+        self.primitive()?.routine(x, y)
+    }
+
     pub fn vjp(&self, v: &Vjp) -> Vec<Grad> {
         self.primitive().map_or(vec![], |op| op.vjp(v))
     }
@@ -257,6 +279,17 @@ impl Op {
 /// The operator's operands, as many as it takes.
 pub(crate) fn take<'a, const N: usize>(x: &'a [TensorType]) -> Result<&'a [TensorType; N], OpError> {
     x.try_into().map_err(|_| OpError::Condition(format!("takes {N} operands, got {}", x.len())))
+}
+
+/// The place of an element type in [`Elem::ALL`], by which routines know it.
+pub(crate) fn elem_number(elem: Elem) -> Dim {
+    Dim::int(elem as i64)
+}
+
+/// What lies before an axis, the axis, and what lies behind it, as sizes of a routine; the first is its tasks.
+pub(crate) fn around(dims: &[Dim], axis: usize) -> [Dim; 3] {
+    let all = |dims: &[Dim]| dims.iter().cloned().product::<Dim>();
+    [all(&dims[..axis]), dims[axis].clone(), all(&dims[axis + 1..])]
 }
 
 /// Two dims that must be equal.

@@ -1,7 +1,10 @@
 //! What operators share that put elements in order.
 
+use super::Routine;
 use crate::array::Array;
+use crate::dim::Dim;
 use crate::gradient::{Grad, Vjp};
+use crate::types::TensorType;
 use std::cmp::Ordering;
 use tensor::Elem;
 
@@ -36,6 +39,13 @@ pub fn eval(x: &Array, axis: usize, descending: bool, count: usize) -> [Array; 2
         }
     });
     [values, indices]
+}
+
+/// The routine that does this.
+pub fn routine(x: &TensorType, axis: usize, descending: bool, count: &Dim) -> Routine {
+    let [tasks, n, inner] = super::around(&x.dims, axis);
+    let sizes = vec![tasks, super::elem_number(x.elem), Dim::int(descending as i64), n, inner, count.clone()];
+    Routine { name: "Order", sizes, work: x.elements().times(1024.into()) }
 }
 
 /// Each value's gradient goes to where the value was.

@@ -101,7 +101,7 @@ impl super::Primitive for Pool {
         let window: Vec<usize> = self.kernel.iter().map(|k| *k as usize).collect();
         let elem = if self.kind == "argmax" { Elem::I32 } else { x.elem };
         let out = Array::from_fn(elem, shape, |index| {
-            let (mut sum, mut most) = (0.0, (f64::NEG_INFINITY, 0));
+            let (mut sum, mut most): (f64, Option<(f64, usize)>) = (0.0, None);
             each_index(&window, |k| {
                 let mut at = vec![index[0] as i64, index[1] as i64];
                 at.extend((0..spatial).map(|i| {
@@ -109,15 +109,16 @@ impl super::Primitive for Pool {
                 }));
                 if let Some(v) = x.get(&at) {
                     sum += v;
-                    if v > most.0 || v.is_nan() && !most.0.is_nan() {
-                        most = (v, at[2..].iter().zip(&x.shape[2..]).fold(0, |flat, (i, n)| flat * n + *i as usize));
+                    if most.is_none_or(|(most, _)| v > most || v.is_nan() && !most.is_nan()) {
+                        let place = at[2..].iter().zip(&x.shape[2..]).fold(0, |flat, (i, n)| flat * n + *i as usize);
+                        most = Some((v, place));
                     }
                 }
             });
             match self.kind.as_str() {
                 "sum" => sum,
-                "max" => most.0,
-                _ => most.1 as f64,
+                "max" => most.map_or(f64::NEG_INFINITY, |(most, _)| most),
+                _ => most.map_or(0.0, |(_, place)| place as f64),
             }
         });
         Ok(vec![out])
@@ -140,6 +141,21 @@ impl super::Primitive for Pool {
             }));
             if self.pad.iter().any(|p| *p != (0, 0)) { c.load_padded(0, at, otherwise) } else { c.load(0, at) }
         })
+    }
+
+    fn routine(&self, x: &[crate::TensorType], y: &[crate::TensorType]) -> Option<super::Routine> {
+        if self.kind != "argmax" {
+            return None;
+        }
+        let (images, x, y) = (x[0].dims[..2].iter().cloned().product::<Dim>(), &x[0], &y[0]);
+        let mut sizes = vec![images, super::elem_number(x.elem), Dim::int(self.kernel.len() as i64)];
+        for (i, axis) in self.axes().iter().enumerate() {
+            let moves = [self.kernel[i], axis.stride, axis.pad.0, axis.dilation];
+            sizes.extend([x.dims[i + 2].clone(), y.dims[i + 2].clone()]);
+            sizes.extend(moves.map(Dim::int));
+        }
+        let work = y.elements().times((64 * self.kernel.iter().product::<i64>()).into());
+        Some(super::Routine { name: "ArgmaxPool", sizes, work })
     }
 
     fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {

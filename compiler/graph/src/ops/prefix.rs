@@ -1,4 +1,5 @@
 use crate::array::{Array, each_index};
+use crate::dim::Dim;
 
 op! {
     /// Along an axis, each element combined with all those before it: by `sum`, `prod`, `max` or `min`.
@@ -58,6 +59,13 @@ impl super::Primitive for Prefix {
             }
         });
         Ok(vec![out])
+    }
+
+    fn routine(&self, x: &[crate::TensorType], _: &[crate::TensorType]) -> Option<super::Routine> {
+        let kind = KINDS.iter().position(|(name, _)| *name == self.kind)?;
+        let [tasks, n, inner] = super::around(&x[0].dims, self.axis);
+        let sizes = vec![tasks, super::elem_number(x[0].elem), Dim::int(kind as i64), n, inner];
+        Some(super::Routine { name: "Prefix", sizes, work: x[0].elements().times(8.into()) })
     }
 
     /// `sum`: sums from behind. `prod`: those of `dy y`, over `x`; NaN where `x` is 0. `max` and `min`: to the chosen.

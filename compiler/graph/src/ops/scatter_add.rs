@@ -18,6 +18,10 @@ impl super::Primitive for ScatterAdd {
         Ok(vec![indexed::write(&x[0], &x[1], &x[2], self.axis, |old, new| old + new)?])
     }
 
+    fn routine(&self, x: &[crate::TensorType], _: &[crate::TensorType]) -> Option<super::Routine> {
+        Some(indexed::routine(x, self.axis, 4))
+    }
+
     fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
         let read = v.push(super::Gather { axis: self.axis }, &[v.dy[0], v.x[1]]);
         vec![crate::Grad::To(v.dy[0]), crate::Grad::Zero, crate::Grad::To(read)]

@@ -19,6 +19,10 @@ impl super::Primitive for Sort {
         Ok(order::eval(&x[0], self.axis, self.descending, x[0].shape[self.axis]).into())
     }
 
+    fn routine(&self, x: &[crate::TensorType], _: &[crate::TensorType]) -> Option<super::Routine> {
+        Some(order::routine(&x[0], self.axis, self.descending, &x[0].dims[self.axis]))
+    }
+
     fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
         order::vjp(v, self.axis)
     }

@@ -27,6 +27,10 @@ impl super::Primitive for TopK {
         Ok(order::eval(&x[0], self.axis, true, super::size(&self.k, sizes)?).into())
     }
 
+    fn routine(&self, x: &[crate::TensorType], _: &[crate::TensorType]) -> Option<super::Routine> {
+        Some(order::routine(&x[0], self.axis, true, &self.k))
+    }
+
     fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {
         order::vjp(v, self.axis)
     }

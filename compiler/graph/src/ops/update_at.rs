@@ -1,5 +1,6 @@
 use super::slice_at;
 use crate::array::{Array, each_index};
+use crate::dim::Dim;
 
 op! {
     /// `x` with `y` in place of the part of its dims from a place read from data: one index for each axis.
@@ -24,6 +25,13 @@ impl super::Primitive for UpdateAt {
             out.data[at] = y.at(index);
         });
         Ok(vec![out])
+    }
+
+    fn routine(&self, x: &[crate::TensorType], _: &[crate::TensorType]) -> Option<super::Routine> {
+        let [x, start, y] = x else { return None };
+        let numbers = [Dim::int(x.elem.size() as i64), super::elem_number(start.elem), Dim::int(x.rank() as i64)];
+        let sizes = [&[Dim::int(1)], &numbers[..], &x.dims, &y.dims].concat();
+        Some(super::Routine { name: "UpdateAt", sizes, work: x.elements().times(4.into()) })
     }
 
     fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {

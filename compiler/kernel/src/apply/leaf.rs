@@ -172,7 +172,10 @@ impl Apply<'_> {
     fn start(&mut self, tile: &Tile, env: &Env) -> Outcome {
         let mut at = self.tile_address(tile, env, TileDim::across);
         let value = match tile.block {
-            Some((false, _)) => self.read_target(tile.stage, env)?,
+            Some((false, _)) => {
+                let before = self.read_target(tile.stage, env)?;
+                self.out.exprs.cast(self.kernel.exprs.elem(tile.reduction.body), before)
+            }
             _ => {
                 let elem = self.kernel.exprs.elem(tile.reduction.body);
                 self.out.exprs.literal(tile.reduction.op.identity(elem))
@@ -298,7 +301,10 @@ impl Apply<'_> {
     /// Stores a stage's value; `raw` stores the reduction itself, to go on with in a later block.
     fn set(&mut self, stage: usize, reduced: Option<ExprId>, raw: bool, env: &Env) -> Outcome {
         let value = match (raw, reduced) {
-            (true, Some(total)) => total,
+            (true, Some(total)) => {
+                let target = self.kernel.stages[stage].target;
+                self.out.exprs.cast(self.kernel.buffers[target.index()].elem, total)
+            }
             _ => self.translate(self.kernel.stages[stage].value, reduced, env)?,
         };
         let stage = &self.kernel.stages[stage];

@@ -8,6 +8,7 @@ mod address;
 mod leaf;
 mod regions;
 mod translate;
+mod widen;
 
 use crate::affine::{Affine, BufferId, Extent, SizeId, VarId};
 use crate::expr::{Expr, Exprs};
@@ -28,6 +29,8 @@ pub fn apply(kernel: &Kernel, schedule: &Schedule, lanes: i64) -> Result<Schedul
         staged = stage_copies(kernel, &schedule.copies)?;
         &staged
     };
+    let wide = widen::widen(kernel);
+    let kernel = wide.as_ref().unwrap_or(kernel);
     let mut apply = Apply::new(kernel, schedule, lanes)?;
     let nest = apply.resolve(&schedule.nest, &[])?;
     let env = apply.initial_env();

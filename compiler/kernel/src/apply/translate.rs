@@ -167,6 +167,7 @@ impl Apply<'_> {
                 Inside::Never => Some(guard.otherwise.value()),
                 _ => None,
             },
+            Expr::Cast(to, a) if to.is_float() => self.known(*a, env),
             Expr::Binary(Binary::Mul, a, b) => {
                 let zero = |value: &f64| *value == 0.0;
                 self.known(*a, env).filter(zero).or_else(|| self.known(*b, env).filter(zero))

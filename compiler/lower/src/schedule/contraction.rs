@@ -217,11 +217,19 @@ pub fn transposed_copy(
         Extent::Size(_) => format!("chain {}+mask", target.lanes),
     };
     *text += &format!("split {j} {policy} {j}p {j}q; ");
-    let others: Vec<&str> = order
-        .iter()
-        .filter_map(|d| plain[*d])
-        .filter(|v| *v != along && !roles.batch.contains(v))
-        .map(|v| shape.name(v))
-        .collect();
-    Some(format!("{name}p: {} {j}p {j}q@", others.join(" ")))
+    // Squares of lanes by lanes are transposed in registers, where the copied rows hold whole vectors.
+    let square =
+        |v: VarId| roles.vector.contiguous(v) && shape.extent(v).as_const().is_some_and(|n| n % target.lanes == 0);
+    let (mut others, mut columns) = (String::new(), String::new());
+    for v in order.iter().filter_map(|d| plain[*d]).filter(|v| *v != along && !roles.batch.contains(v)) {
+        let name = shape.name(v);
+        if square(v) {
+            *text += &format!("split {name} {} {name}c {name}d; ", target.lanes);
+            others += &format!("{name}c ");
+            columns = format!("{name}d* ");
+        } else {
+            others += &format!("{name} ");
+        }
+    }
+    Some(format!("{name}p: {others}{j}p {columns}{j}q@"))
 }

@@ -54,7 +54,7 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
     let (reduction, splits) = reduction_loops(shape, sums, 4);
     text += &splits;
     Some(format!(
-        "{text}nest {} {{ {}: {reduction} {tile_loops}{xn}i* {o}v* {o}l@, {}: {o}t {serial}{xn}p {xn}q@ }}",
+        "{text}nest {} {{ {}: {reduction} {tile_loops}{xn}i* {o}v* {o}l@, {}: {o}v {serial}{xn}p {o}l* {xn}q@ }}",
         marked(&outer),
         sums.name,
         last.name
@@ -102,8 +102,8 @@ fn order_with_last(stage: &super::StageShape, channel: VarId, shape: &Shape) -> 
     Some(dims.collect::<Vec<_>>().join(" "))
 }
 
-/// Cycles in which a turned vector is gathered from the cache and stored, roughly.
-const TURN: f64 = 20.0;
+/// Cycles in which a turned vector is loaded, transposed with its neighbours and stored, roughly.
+const TURN: f64 = 7.0;
 
 /// What a tile has to cover.
 struct Image {

@@ -10,7 +10,7 @@ mod rows;
 mod shape;
 
 use graph::GroupKind;
-use kernel::{Kernel, Schedule, ScheduleError};
+use kernel::{Buffer, Kernel, Role, Schedule, ScheduleError};
 use shape::{Shape, StageShape};
 
 /// What a schedule needs to know of a machine.
@@ -64,6 +64,25 @@ fn vectors(shape: &Shape, axis: kernel::VarId, unroll: i64, target: &Target) -> 
         kernel::Extent::Size(_) => format!("chain {block}+mask"),
     };
     format!("split {name} {policy} {name}o {name}t; split {name}t {lanes} {name}v {name}l; ")
+}
+
+/// Results of this many bytes leave the caches before anybody reads them, so they are stored past them.
+const STREAMED: i64 = 8 << 20;
+
+/// `stream …` for the large results that are stored by whole vectors.
+fn streams(shape: &Shape, target: &Target) -> String {
+    let large = |s: &&StageShape| {
+        let buffer = shape.target(s);
+        let vectors = buffer.dims.last().and_then(|d| d.as_const()).is_some_and(|n| n % target.lanes == 0);
+        s.role == Role::Out && vectors && bytes(buffer).is_some_and(|n| n >= STREAMED)
+    };
+    shape.stages.iter().filter(large).map(|s| format!("stream {}; ", s.name)).collect()
+}
+
+/// Size of a buffer, where it is known.
+fn bytes(buffer: &Buffer) -> Option<i64> {
+    let extents = buffer.dims.iter().map(|d| d.as_const());
+    extents.product::<Option<i64>>().map(|n| n * buffer.elem.size() as i64)
 }
 
 /// How many vectors to take together of an axis: four, or fewer where that leaves less of the last block unused.

@@ -1,6 +1,6 @@
 //! Reductions over rows, and what makes and uses the rows: each row is read into the cache once and stays there.
 
-use super::{Shape, StageShape, Target, local, outer_loops, unroll_of, vectors};
+use super::{Shape, StageShape, Target, bytes, local, outer_loops, streams, unroll_of, vectors};
 use kernel::{Role, VarId};
 
 pub fn text(shape: &Shape, target: &Target) -> Option<String> {
@@ -16,7 +16,9 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
     if !rows_contiguous {
         return columns(shape, target);
     }
-    let splits = vectors(shape, along, unroll_of(shape, along, target), target);
+    let mut splits = vectors(shape, along, unroll_of(shape, along, target), target);
+    splits += &streams(shape, target);
+    splits += &next_rows(shape, along);
     let loops = |s: &StageShape| {
         let a = shape.name(along);
         let before = inner(s).into_iter().filter(|v| *v != along).map(|v| format!("{} ", shape.name(v)));
@@ -24,6 +26,23 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
         format!("{}{a}o {a}v{mark} {a}l@", before.collect::<String>())
     };
     Some(row_nest(shape, &outer, &splits, &loops))
+}
+
+/// Inputs of this many bytes come from beyond a core's own caches.
+const FAR: i64 = 1 << 20;
+
+/// `prefetch …` of the next row while one is worked on, for inputs from far away.
+fn next_rows(shape: &Shape, along: VarId) -> String {
+    let loads = shape.stages.iter().filter_map(|s| s.reduction.as_ref()).flat_map(|r| &r.loads);
+    let mut far: Vec<&kernel::Buffer> = vec![];
+    for load in loads.filter(|l| l.contiguous(along)) {
+        let buffer = shape.buffer(load);
+        if buffer.role == Role::In && bytes(buffer).is_some_and(|n| n >= FAR) && !far.contains(&buffer) {
+            far.push(buffer);
+        }
+    }
+    let row = |b: &kernel::Buffer| b.dims.last().and_then(|d| d.as_const()).unwrap_or(0);
+    far.iter().map(|b| format!("prefetch {} {}; ", b.name, row(b))).collect()
 }
 
 /// The nest of row stages under `outer`, with temporaries in registers and rows kept in private memory.

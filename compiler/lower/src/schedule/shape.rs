@@ -10,6 +10,8 @@ pub struct Shape<'k> {
 
 pub struct StageShape {
     pub name: String,
+    /// Index of the buffer that it stores to.
+    pub target: usize,
     pub role: Role,
     pub rank: usize,
     /// Axes of the target, slowest first.
@@ -17,6 +19,7 @@ pub struct StageShape {
     pub reduced: Vec<VarId>,
     /// The axis along which stores are contiguous.
     pub contiguous: Option<VarId>,
+    pub loads: Vec<Access>,
     pub reduction: Option<Reduction>,
 }
 
@@ -91,11 +94,13 @@ impl<'k> Shape<'k> {
             });
             StageShape {
                 name: buffer.name.clone(),
+                target: stage.target.index(),
                 role: buffer.role,
                 rank: buffer.dims.len(),
                 free,
                 reduced,
                 contiguous,
+                loads: accesses(kernel, stage.value),
                 reduction,
             }
         });
@@ -112,6 +117,11 @@ impl<'k> Shape<'k> {
 
     pub fn buffer(&self, access: &Access) -> &kernel::Buffer {
         &self.kernel.buffers[access.buffer]
+    }
+
+    /// The buffer that a stage stores to.
+    pub fn target(&self, stage: &StageShape) -> &kernel::Buffer {
+        &self.kernel.buffers[stage.target]
     }
 
     /// Whether an axis has a constant extent or a maximum.

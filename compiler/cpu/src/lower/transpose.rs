@@ -1,0 +1,85 @@
+//! Loads at a stride, where an unrolled loop around the vector moves along memory: as many vectors as there are lanes
+//! are loaded along memory and transposed in registers, and each iteration takes its own.
+
+use super::address::Split;
+use super::{Active, Binding, Lower};
+use crate::vir::{Memory, Op, Unit, Value};
+use kernel::{Affine, BufferId, Extent};
+
+impl Lower<'_> {
+    /// The vector at `split` as one column of a square that iterations of an unrolled loop share; `flat` is its address
+    /// in all of them. `None` where no such loop is open.
+    pub(super) fn load_transposed(
+        &mut self,
+        buffer: BufferId,
+        split: &Split,
+        memory: Memory,
+        flat: &Affine,
+    ) -> Option<Value> {
+        if memory == Memory::U8 {
+            return None;
+        }
+        let lanes = self.kernel.lanes;
+        let rows = match self.lane?.active {
+            Active::All => lanes,
+            Active::First(n) => n,
+            Active::Run(_) => return None,
+        };
+        let column = self.column(flat)?;
+        let mut loaded = vec![];
+        for row in 0..rows {
+            let constant = split.constant - column + row * split.lane;
+            let at = Split { constant, lane: 1, dynamic: split.dynamic.clone() };
+            let (pointer, disp) = self.place(buffer, &at);
+            loaded.push(self.pure(Op::Load { memory, disp }, &[pointer]));
+        }
+        // Lanes that are off hold anything.
+        loaded.resize(lanes as usize, *loaded.last()?);
+        Some(self.transposed(loaded)[column as usize])
+    }
+
+    /// The place of this iteration in a whole square of an unrolled loop that moves along memory by one.
+    fn column(&self, flat: &Affine) -> Option<i64> {
+        let lanes = self.kernel.lanes;
+        flat.terms().iter().filter(|t| t.factor == 1 && t.size.is_none()).find_map(|term| {
+            let var = term.var.filter(|v| self.unrolled.contains(v))?;
+            match (self.bindings[var.index()], self.kernel.loops[var.index()].extent) {
+                (Binding::Const(i), Extent::Const(n)) => (i / lanes * lanes + lanes <= n).then_some(i % lanes),
+                _ => None,
+            }
+        })
+    }
+
+    /// Columns of the square whose rows are given: elements within blocks of four lanes, then the blocks.
+    fn transposed(&mut self, rows: Vec<Value>) -> Vec<Value> {
+        let lanes = rows.len();
+        let fours: Vec<[Value; 4]> =
+            rows.chunks_exact(4).map(|r| self.four(Unit::Lane, [r[0], r[1], r[2], r[3]])).collect();
+        let mut columns = vec![rows[0]; lanes];
+        for within in 0..4 {
+            match fours[..] {
+                [a] => columns[within] = a[within],
+                [a, b] => {
+                    for (block, odd) in [(0, false), (1, true)] {
+                        let op = Op::Unzip { unit: Unit::Block, odd };
+                        columns[4 * block + within] = self.pure(op, &[a[within], b[within]]);
+                    }
+                }
+                [a, b, c, d] => {
+                    let blocks = self.four(Unit::Block, [a[within], b[within], c[within], d[within]]);
+                    blocks.iter().enumerate().for_each(|(block, v)| columns[4 * block + within] = *v);
+                }
+                _ => unreachable!("vectors have 4, 8 or 16 lanes"),
+            }
+        }
+        columns
+    }
+
+    /// Four vectors of four units each, transposed.
+    fn four(&mut self, unit: Unit, [a, b, c, d]: [Value; 4]) -> [Value; 4] {
+        let mut unzip = |odd, x, y| self.pure(Op::Unzip { unit, odd }, &[x, y]);
+        let (ab, cd) = (unzip(false, a, b), unzip(false, c, d));
+        let (ab_odd, cd_odd) = (unzip(true, a, b), unzip(true, c, d));
+        [unzip(false, ab, cd), unzip(false, ab_odd, cd_odd), unzip(true, ab, cd), unzip(true, ab_odd, cd_odd)]
+    }
+}
