@@ -348,7 +348,7 @@ impl Builder {
     fn item(&self, pair: Pair<Rule>) -> Result<Item> {
         let span = self.span(&pair);
         let mut doc = vec![];
-        let mut end = 0;
+        let mut end = pair.as_span().start();
         for inner in pair.into_inner() {
             // What stands before a blank line documents the file.
             let place = inner.as_span();

@@ -22,10 +22,9 @@ fn call(graph: &Graph, inputs: &HashMap<&str, Array>, kept: &mut HashMap<String,
             let shape = || dims.iter().map(|d| d.eval(&|n| (n == "B").then_some(batch)).unwrap() as usize).collect();
             match o.storage {
                 Storage::Input => inputs[o.name.as_str()].clone(),
-                Storage::Cache => kept
-                    .entry(o.name.clone())
-                    .or_insert_with(|| Array::from_fn(Elem::F32, shape(), |_| 0.0))
-                    .clone(),
+                Storage::Cache => {
+                    kept.entry(o.name.clone()).or_insert_with(|| Array::from_fn(Elem::F32, shape(), |_| 0.0)).clone()
+                }
                 _ => weights(&o.name, shape()),
             }
         })
