@@ -32,7 +32,8 @@ const PASSES: usize = 8;
 fn pass(text: &str) -> String {
     let mut layout = Layout { lines: sort_imports(settle_braces(lines(text))) };
     layout.run();
-    let (broken, whole) = (layout.clone().broken(), layout.text());
+    let whole = layout.text();
+    let broken = layout.broken();
     // Not every comma may be followed by a new line; where one was, the long line stays.
     if broken == whole || crate::parse(&broken, FileId::default()).is_ok() { broken } else { whole }
 }
