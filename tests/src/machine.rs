@@ -42,7 +42,7 @@ pub fn run(kernel: &Scheduled, isa: Isa, made: Made, sizes: &[i64], buffers: &mu
         (0..kernel.storage.len()).filter(|i| kernel.storage[*i].place == Place::Argument).collect();
     let mut bytes = vec![];
     for i in &arguments {
-        let mut data = tensor(kernel.storage[*i].elem, &buffers[*i]).bytes;
+        let mut data = tensor(kernel.storage[*i].elem, &buffers[*i]).bytes.to_vec();
         data.resize(data.len() + BEYOND, MARK);
         bytes.push(data);
     }
@@ -64,7 +64,7 @@ pub fn run(kernel: &Scheduled, isa: Isa, made: Made, sizes: &[i64], buffers: &mu
             return Err(Failure::Wrong(format!("`{}` was written beyond its end", kernel.storage[i].name)));
         }
         let shape = vec![buffers[i].len()];
-        buffers[i] = Tensor { elem: kernel.storage[i].elem, shape, bytes: data.to_vec() }.to_f64();
+        buffers[i] = Tensor { elem: kernel.storage[i].elem, shape, bytes: data.into() }.to_f64();
     }
     Ok(())
 }

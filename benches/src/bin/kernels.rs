@@ -1,11 +1,12 @@
 //! Single kernels on one thread: what the chooser's schedule reaches of this machine's limits, with the schedule.
 //!
 //! ```text
-//! cargo run --release -p nnc-benches --bin kernels [-- NAME… [--source TEXT] [--schedule TEXT] [--print]]
+//! cargo run --release -p nnc-benches --bin kernels [-- NAME… [--source TEXT] [--schedule TEXT] [--hand] [--print]]
 //! ```
 //!
 //! Each case is a model of a line or two; its kernels come from `compute` of its operators. `--source` times the model
-//! given instead of these; `--schedule` another schedule; `--print` shows kernels and schedules.
+//! given instead of these; `--schedule` another schedule; `--hand` also the schedules of `hand.txt`, written by hand for
+//! the cases where the machine's limit leaves room for a better one; `--print` shows kernels and schedules.
 
 use benches::limits;
 use benches::timing::time;
@@ -194,6 +195,37 @@ fn run(kernel: &Kernel, schedule: &Schedule, sizes: &[i64]) -> Result<(f64, f64,
     Ok((median, best, least, stats))
 }
 
+/// Schedules by hand: a line `# case`, then a schedule a line.
+const HAND: &str = include_str!("hand.txt");
+
+/// The chosen schedule beside those written by hand that apply to the kernel.
+fn compare(case: &str, kernel: &Kernel, chosen: &Schedule, sizes: &[i64]) {
+    let mut best: Option<(f64, &str)> = None;
+    let (mut ours, _, _, _) = run(kernel, chosen, sizes).unwrap_or_else(|e| panic!("{case}: {e}"));
+    let of_case = HAND.split("\n# ").find_map(|part| part.strip_prefix(case)?.strip_prefix('\n'));
+    for text in of_case.unwrap_or_default().lines().filter(|l| !l.is_empty()) {
+        let Ok((median, _, _, _)) =
+            text.parse().map_err(|e: kernel::ScheduleError| e.to_string()).and_then(|s| run(kernel, &s, sizes))
+        else {
+            continue;
+        };
+        if best.is_none_or(|(least, _)| median < least) {
+            best = Some((median, text));
+        }
+        // In turn, so that both see the same machine.
+        ours = ours.min(run(kernel, chosen, sizes).map_or(ours, |r| r.0));
+    }
+    if let Some((median, text)) = best {
+        println!(
+            "{case:<22} {:<10} chosen {:9.1} µs, by hand {:9.1}, ratio {:.3}: {text}",
+            kernel.name,
+            ours * 1e6,
+            median * 1e6,
+            ours / median
+        );
+    }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let flag = |name: &str| arguments.iter().position(|a| a == name);
@@ -215,6 +247,10 @@ fn main() {
             let schedule = hand.as_ref().unwrap_or(&made.schedule);
             if print {
                 println!("{}{schedule}\n", made.kernel);
+            }
+            if flag("--hand").is_some() {
+                compare(case.name, &made.kernel, schedule, &sizes);
+                continue;
             }
             match run(&made.kernel, schedule, &sizes) {
                 Err(e) => println!("{:<22} {e}", case.name),

@@ -1,7 +1,6 @@
 //! Element functions as polynomials in kernel vocabulary: one text for every back end.
 //!
-//! Each states its bound in units in the last place (ulp) of f32, for finite arguments; an exhaustive sweep over all
-//! f32 is the slow test `functions`. Methods are the classical ones: reduction to a small interval by an exactly
+//! [`BOUNDS`] states how exact they are; the test `functions` holds all of f32 against it. Methods are the classical ones: reduction to a small interval by an exactly
 //! representable constant in two parts, then a minimax or Taylor polynomial by Horner's rule with fused
 //! multiply-adds (Muller, *Elementary Functions*, 3rd ed., chapters 3 and 11).
 
@@ -43,6 +42,33 @@ pub fn binary(e: &mut Exprs, op: Binary, x: ExprId, y: ExprId) -> ExprId {
         _ => e.binary(op, x, y),
     }
 }
+
+/// How exact a function of f32 is.
+pub struct Bound {
+    pub op: Unary,
+    /// The largest error, in units in the last place.
+    pub ulp: f64,
+    /// For arguments of at most this magnitude.
+    pub within: f64,
+}
+
+const fn bound(op: Unary, ulp: f64) -> Bound {
+    Bound { op, ulp, within: f64::INFINITY }
+}
+
+pub const BOUNDS: [Bound; 11] = [
+    bound(Unary::Exp, 2.0),
+    bound(Unary::Expm1, 2.0),
+    bound(Unary::Log, 2.0),
+    bound(Unary::Log1p, 4.0),
+    bound(Unary::Rsqrt, 1.5),
+    Bound { op: Unary::Sin, ulp: 2.0, within: 1e5 },
+    Bound { op: Unary::Cos, ulp: 2.0, within: 1e5 },
+    bound(Unary::Atan, 3.0),
+    bound(Unary::Sigmoid, 3.0),
+    bound(Unary::Tanh, 4.0),
+    bound(Unary::Erf, 5.0),
+];
 
 struct Functions<'a> {
     e: &'a mut Exprs,
@@ -185,14 +211,16 @@ impl Functions<'_> {
         self.e.div(one, root)
     }
 
-    /// Cody and Waite reduction by pi/2 in three parts: 2 ulp up to |x| = 1e4. `quarter` 0 is the sine, 1 the cosine.
+    /// Reduction by pi/2 in three floats, each product exact inside its fused multiply-add: the first difference is a
+    /// multiple of 2^-23 below 1, so nothing is rounded before what cancels has cancelled. `quarter` 0 is the sine, 1 the
+    /// cosine.
     fn sin_cos(&mut self, x: ExprId, quarter: i64) -> ExprId {
         let int = |f: &mut Self, v: i64| f.e.literal(crate::expr::Literal::int(Elem::I32, v));
         let two_over_pi = self.k(std::f64::consts::FRAC_2_PI);
         let n = self.e.mul(x, two_over_pi);
         let n = self.un(Unary::Round, n);
         let mut r = x;
-        for part in [-1.5703125, -4.837512969970703e-4, -7.549789948768648e-8] {
+        for part in [-1.5707963705062866, 4.371138828673793e-08, 1.7151245100058819e-15] {
             let part = self.k(part);
             r = self.e.fma(n, part, r);
         }

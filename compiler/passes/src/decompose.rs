@@ -65,37 +65,144 @@ fn argmax(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
     push(ops::Where {}.into(), &[is_before, unsigned, least]).map(Some)
 }
 
-/// With zeros between the elements of `x`, the windows of a convolution by the kernel turned around.
+/// One of the places that elements of the result take between those of `x`: for places as far apart as the stride, the
+/// same taps of the kernel meet neighbours in `x`, so that they are a convolution.
+struct Phase {
+    /// The first of its taps, how far apart they are, how many.
+    first: i64,
+    step: i64,
+    count: i64,
+    pad: (i64, i64),
+    dilation: i64,
+}
+
+/// The phases of an axis with `taps` taps, `None` for one that no tap meets, and how many more elements each has than `x`.
+///
+/// Element `o` of the result has part in `x[i] w[k]` where `o + before = i stride + k dilation`.
+fn phases(stride: i64, dilation: i64, (before, after): (i64, i64), taps: i64) -> (Vec<Option<Phase>>, i64) {
+    let more = (dilation * (taps - 1) - before - after).div_euclid(stride);
+    let common = gcd(stride, dilation);
+    let phase = |place: i64| {
+        let (start, rest) = ((place + before).div_euclid(stride), (place + before).rem_euclid(stride));
+        let first = (0..taps).find(|k| k * dilation % stride == rest)?;
+        let (step, apart) = (stride / common, dilation / common);
+        let count = (taps - 1 - first) / step + 1;
+        let reach = apart * (count - 1);
+        let cut = reach + (first * dilation - rest) / stride - start;
+        Some(Phase { first, step, count, pad: (cut, more - cut + reach), dilation: apart })
+    };
+    ((0..stride).map(phase).collect(), more)
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// A convolution for each phase of each axis, their results put together by turns.
 fn conv_transpose(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
     let node = graph.node(value).clone();
     let Op::ConvTranspose(conv) = &node.op else { return Ok(None) };
     if !graph.is_opaque(value) {
         return Ok(None);
     }
-    let (mut x, w, origin) = (node.operands[0], node.operands[1], &node.origin);
-    let mut pad = vec![];
-    for (i, stride) in conv.stride.iter().enumerate() {
+    let (x, w, origin) = (node.operands[0], node.operands[1], &node.origin);
+    let (from, out) = (graph.ty(x).clone(), node.types[0].dims.clone());
+    let axes = conv.stride.len();
+    let mut each = vec![];
+    for i in 0..axes {
         let Some(taps) = graph.ty(w).dims[i + 2].as_int() else { return Ok(None) };
-        x = interleave(graph, x, i + 2, *stride, origin)?;
-        let reach = (taps - 1) * conv.dilation.get(i).unwrap_or(&1);
-        // The zeros after the last element lead to windows that are not wanted.
-        pad.push((reach - conv.pad[i].0, reach - conv.pad[i].1 - (stride - 1)));
+        each.push(phases(conv.stride[i], *conv.dilation.get(i).unwrap_or(&1), conv.pad[i], taps));
     }
-    // [g C, O, ..] becomes [g O, C, ..].
+    let Some(w) = inputs_and_outputs_change(graph, w, conv.groups, origin)? else { return Ok(None) };
+    let mut dims = [&from.dims[..1], &out[1..2]].concat();
+    dims.extend((0..axes).map(|i| from.dims[i + 2].clone() + Dim::int(each[i].1)));
+    // Row-major over the axes' phases.
+    let mut parts = vec![];
+    for number in 0..conv.stride.iter().product::<i64>() {
+        let mut rest = number;
+        let mut chosen: Vec<Option<&Phase>> = vec![];
+        for i in (0..axes).rev() {
+            chosen.insert(0, each[i].0[(rest % conv.stride[i]) as usize].as_ref());
+            rest /= conv.stride[i];
+        }
+        parts.push(match chosen.into_iter().collect::<Option<Vec<_>>>() {
+            Some(chosen) => phase(graph, x, w, &chosen, conv.groups, origin)?,
+            None => {
+                let zeros = ops::Full { shape: dims.clone(), value: 0.0, elem: from.elem };
+                graph.push(zeros, &[], origin)?
+            }
+        });
+    }
+    for i in (0..axes).rev() {
+        let by_turns = |parts: &[Value]| alternate(graph, parts, i + 2, &out[i + 2], origin);
+        parts = parts.chunks(conv.stride[i] as usize).map(by_turns).collect::<Result<_, _>>()?;
+    }
+    Ok(Some(parts[0]))
+}
+
+/// `w: [g C, O, ..]` as `[g O, C, ..]`.
+fn inputs_and_outputs_change(
+    graph: &mut Graph,
+    w: Value,
+    groups: i64,
+    origin: &Origin,
+) -> Result<Option<Value>, OpError> {
     let dims = graph.ty(w).dims.clone();
-    let groups = Dim::int(conv.groups);
+    let groups = Dim::int(groups);
     let Some(part) = dims[0].div(&groups) else { return Ok(None) };
     let apart = [&[groups.clone(), part.clone()], &dims[1..]].concat();
-    let rest = 3..apart.len();
+    let order = [0, 2, 1].into_iter().chain(3..apart.len()).collect();
     let joined = [&[groups * dims[1].clone(), part], &dims[2..]].concat();
-    let mut push = |op: Op, operands: &[Value]| graph.push(op, operands, origin);
-    let w = push(ops::Reshape { shape: apart }.into(), &[w])?;
-    let w = push(ops::Transpose { order: [0, 2, 1].into_iter().chain(rest.clone()).collect() }.into(), &[w])?;
-    let w = push(ops::Flip { axes: rest.collect() }.into(), &[w])?;
-    let w = push(ops::Reshape { shape: joined }.into(), &[w])?;
-    let stride = vec![1; pad.len()];
-    let conv = ops::Conv { stride, pad, dilation: conv.dilation.clone(), groups: conv.groups, apart: false };
-    push(conv.into(), &[x, w]).map(Some)
+    let w = graph.push(ops::Reshape { shape: apart }, &[w], origin)?;
+    let w = graph.push(ops::Transpose { order }, &[w], origin)?;
+    graph.push(ops::Reshape { shape: joined }, &[w], origin).map(Some)
+}
+
+/// The convolution of one phase on each axis, its taps turned around.
+fn phase(
+    graph: &mut Graph,
+    x: Value,
+    mut w: Value,
+    axes: &[&Phase],
+    groups: i64,
+    origin: &Origin,
+) -> Result<Value, OpError> {
+    for (i, phase) in axes.iter().enumerate() {
+        let stop = phase.first + (phase.count - 1) * phase.step + 1;
+        let (start, stop) = (Dim::int(phase.first), Dim::int(stop));
+        w = graph.push(ops::Slice { axis: i + 2, start, stop, step: phase.step }, &[w], origin)?;
+    }
+    w = graph.push(ops::Flip { axes: (2..axes.len() + 2).collect() }, &[w], origin)?;
+    let conv = ops::Conv {
+        stride: vec![1; axes.len()],
+        pad: axes.iter().map(|p| p.pad).collect(),
+        dilation: axes.iter().map(|p| p.dilation).collect(),
+        groups,
+        apart: false,
+    };
+    let conv = graph.push(conv, &[x, w], origin)?;
+    Ok(conv_of_groups(graph, conv)?.unwrap_or(conv))
+}
+
+/// Elements of `parts` by turns along an axis, the first `size` of them.
+fn alternate(graph: &mut Graph, parts: &[Value], axis: usize, size: &Dim, origin: &Origin) -> Result<Value, OpError> {
+    if let [part] = parts {
+        return Ok(*part);
+    }
+    let mut whole = graph.ty(parts[0]).dims.clone();
+    let mut apart = whole.clone();
+    whole[axis] = whole[axis].times((parts.len() as i64).into());
+    apart.insert(axis + 1, Dim::int(1));
+    let mut turns = vec![];
+    for part in parts {
+        turns.push(graph.push(ops::Reshape { shape: apart.clone() }, &[*part], origin)?);
+    }
+    let all = graph.push(ops::Concat { axis: axis + 1 }, &turns, origin)?;
+    let joined = graph.push(ops::Reshape { shape: whole.clone() }, &[all], origin)?;
+    if whole[axis] == *size {
+        return Ok(joined);
+    }
+    graph.push(ops::Slice { axis, start: Dim::int(0), stop: size.clone(), step: 1 }, &[joined], origin)
 }
 
 /// Groups become an axis of their own.
@@ -117,20 +224,4 @@ fn conv_of_groups(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpEr
     };
     let apart = graph.push(ops::Conv { apart: true, ..conv.clone() }, &[x, w], &node.origin)?;
     graph.push(ops::Reshape { shape: node.types[0].dims.clone() }, &[apart], &node.origin).map(Some)
-}
-
-/// Each element along an axis followed by `step - 1` zeros.
-fn interleave(graph: &mut Graph, x: Value, axis: usize, step: i64, origin: &Origin) -> Result<Value, OpError> {
-    if step == 1 {
-        return Ok(x);
-    }
-    let mut dims = graph.ty(x).dims.clone();
-    let mut joined = dims.clone();
-    joined[axis] = dims[axis].times(step.into());
-    dims.insert(axis + 1, Dim::int(1));
-    let (before, mut after) = (vec![0; dims.len()], vec![0; dims.len()]);
-    after[axis + 1] = step - 1;
-    let apart = graph.push(ops::Reshape { shape: dims }, &[x], origin)?;
-    let padded = graph.push(ops::Pad { before, after, value: 0.0 }, &[apart], origin)?;
-    graph.push(ops::Reshape { shape: joined }, &[padded], origin)
 }

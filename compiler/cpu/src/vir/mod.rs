@@ -401,27 +401,21 @@ impl Function {
             }
             self.verify_block(b, block)?;
         }
-        // Definitely defined on entry, by iteration to the greatest fixed point.
-        let all = vec![true; self.types.len()];
-        let mut entry: Vec<Vec<bool>> = vec![all; self.blocks.len()];
-        entry[0] = vec![false; self.types.len()];
-        let exit = |block: &Block, mut defined: Vec<bool>| {
-            let results = block.insts.iter().filter_map(|i| i.result);
-            block.params.iter().copied().chain(results).for_each(|v| defined[v.0 as usize] = true);
-            defined
-        };
+        // Definitely defined on entry, by iteration to the greatest fixed point; a bit for each value.
+        let words = self.types.len().div_ceil(64);
+        let made: Vec<Bits> = self.blocks.iter().map(|block| Bits::made(block, words)).collect();
+        let mut entry = vec![Bits(vec![u64::MAX; words]); self.blocks.len()];
+        entry[0] = Bits(vec![0; words]);
         loop {
             let mut changed = false;
             for b in 1..self.blocks.len() {
-                let mut meet = vec![true; self.types.len()];
+                let mut meet = Bits(vec![u64::MAX; words]);
                 for p in &predecessors[b] {
-                    let out = exit(&self.blocks[*p], entry[*p].clone());
-                    meet.iter_mut().zip(out).for_each(|(m, o)| *m &= o);
+                    let exit = entry[*p].0.iter().zip(&made[*p].0).map(|(e, m)| e | m);
+                    meet.0.iter_mut().zip(exit).for_each(|(m, e)| *m &= e);
                 }
-                if meet != entry[b] {
-                    entry[b] = meet;
-                    changed = true;
-                }
+                changed |= meet != entry[b];
+                entry[b] = meet;
             }
             if !changed {
                 break;
@@ -429,16 +423,14 @@ impl Function {
         }
         for (b, block) in self.blocks.iter().enumerate() {
             let mut defined = entry[b].clone();
-            block.params.iter().for_each(|v| defined[v.0 as usize] = true);
+            block.params.iter().for_each(|v| defined.set(*v));
             for inst in &block.insts {
-                if let Some(v) = inst.operands.iter().find(|v| !defined[v.0 as usize]) {
+                if let Some(v) = inst.operands.iter().find(|v| !defined.has(**v)) {
                     return Err(format!("block{b}: {v} is used where it is not defined"));
                 }
-                if let Some(r) = inst.result {
-                    defined[r.0 as usize] = true;
-                }
+                inst.result.iter().for_each(|r| defined.set(*r));
             }
-            if let Some(v) = block.arguments.iter().find(|v| !defined[v.0 as usize]) {
+            if let Some(v) = block.arguments.iter().find(|v| !defined.has(**v)) {
                 return Err(format!("block{b}: argument {v} is not defined"));
             }
         }
@@ -478,5 +470,27 @@ impl Function {
             }
         }
         Ok(())
+    }
+}
+
+/// A set of values.
+#[derive(Clone, PartialEq)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    /// The values that a block defines.
+    fn made(block: &Block, words: usize) -> Bits {
+        let mut bits = Bits(vec![0; words]);
+        let results = block.insts.iter().filter_map(|i| i.result);
+        block.params.iter().copied().chain(results).for_each(|v| bits.set(v));
+        bits
+    }
+
+    fn set(&mut self, value: Value) {
+        self.0[value.0 as usize / 64] |= 1 << (value.0 % 64);
+    }
+
+    fn has(&self, value: Value) -> bool {
+        self.0[value.0 as usize / 64] >> (value.0 % 64) & 1 == 1
     }
 }

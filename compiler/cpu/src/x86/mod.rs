@@ -39,7 +39,8 @@ impl From<IcedError> for EmitError {
 
 /// Position-independent code of one function, its constants behind it.
 pub fn emit(function: &Function, isa: Isa) -> Result<(Vec<u8>, Stats), EmitError> {
-    debug_assert_eq!(function.verify(), Ok(()));
+    // What follows takes for granted what this proves.
+    function.verify().map_err(EmitError)?;
     if isa.lanes() != function.lanes || isa == Isa::Baseline {
         return Err(EmitError(format!("a function of {} lanes is not for {isa}", function.lanes)));
     }

@@ -20,7 +20,14 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
     let batch: Vec<String> = scores.batch.iter().map(|v| shape.name(*v).to_string()).collect();
     let (i, j, e) = (shape.name(row), shape.name(column), shape.name(along));
     let lanes = target.lanes;
-    let height = (target.registers - 4) / 2;
+    let across = ceil_div(shape.guess(along), lanes);
+    // A tile as wide as a head reads each value once; it is lower, so that the scores of its rows stay near.
+    let (wide, product_wide) = match across {
+        n if n % 4 == 0 && target.registers >= 32 => (4, 4),
+        n if n % 2 == 0 => (2, 2),
+        _ => (2, 1),
+    };
+    let height = (target.registers - 2 - wide) / wide;
 
     let mut text = String::new();
     let plain = scores.vector.plain();
@@ -31,15 +38,13 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
     };
     // The same splits of rows serve every stage; those of columns differ between products and rows.
     text += &row_split(shape, row, height);
-    text += &vectors(shape, column, 2, target);
-    let across = ceil_div(shape.guess(along), lanes);
-    let vectors_across = if across % 2 == 0 { 2 } else { 1 };
-    text += &format!("split {e} {} {e}o {e}t; split {e}t {lanes} {e}v {e}l; ", vectors_across * lanes);
-    let (depth, splits) = reduction_loops(shape, first, 4);
+    text += &vectors(shape, column, wide, target);
+    text += &format!("split {e} {} {e}o {e}t; split {e}t {lanes} {e}v {e}l; ", product_wide * lanes);
+    let (depth, splits) = reduction_loops(shape, first, 2);
     text += &splits;
     text += &match shape.extent(column) {
-        Extent::Const(_) => format!("split {j} 4 {j}s {j}u; "),
-        Extent::Size(_) => format!("split {j} chain 4+1 {j}s {j}u; "),
+        Extent::Const(_) => format!("split {j} 2 {j}s {j}u; "),
+        Extent::Size(_) => format!("split {j} chain 2+1 {j}s {j}u; "),
     };
 
     let tile: Vec<String> = batch.iter().cloned().chain([format!("{i}o")]).collect();

@@ -111,7 +111,9 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
         tile_loops += &format!("{}i* ", shape.name(row));
     }
     tile_loops += &format!("{j}v* {j}l@");
-    let (reduction, splits) = reduction_loops(shape, stage, 4);
+    // Enough multiply-adds in one round to hide the loop's own work.
+    let unroll = if height > 1 { 2 } else { 4 };
+    let (reduction, splits) = reduction_loops(shape, stage, unroll);
     text += &splits;
 
     let mut loops: Vec<(String, i64)> = outer.iter().map(|v| (shape.name(*v).to_string(), shape.guess(*v))).collect();
@@ -155,7 +157,7 @@ pub fn row_split(shape: &Shape, row: VarId, height: i64) -> String {
     match shape.extent(row) {
         Extent::Const(_) => format!("split {i} even {height} {i}o {i}i; "),
         Extent::Size(_) => {
-            let heights = [16, 8, 4, 2, 1].into_iter().filter(|h| *h < height).map(|h| format!("+{h}"));
+            let heights = [16, 8, 5, 4, 2, 1].into_iter().filter(|h| *h < height).map(|h| format!("+{h}"));
             format!("split {i} chain {height}{} {i}o {i}i; ", heights.collect::<String>())
         }
     }
