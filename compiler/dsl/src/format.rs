@@ -32,9 +32,10 @@ const PASSES: usize = 8;
 fn pass(text: &str) -> String {
     let mut layout = Layout { lines: sort_imports(settle_braces(lines(text))) };
     layout.run();
-    let broken = layout.clone().broken();
+    let whole = layout.text();
+    let broken = layout.broken();
     // Not every comma may be followed by a new line; where one was, the long line stays.
-    if crate::parse(&broken, FileId::default()).is_ok() { broken } else { layout.text() }
+    if broken == whole || crate::parse(&broken, FileId::default()).is_ok() { broken } else { whole }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,9 @@ struct Grammar;
 /// Brackets and blocks inside each other, at most.
 const DEPTH: usize = 200;
 
+/// Parts of an expression one after another without brackets, at most.
+const CHAIN: usize = 1000;
+
 /// Rule calls that one file may cost: far above any real model, below what a hostile one could take.
 const CALLS: usize = 200_000_000;
 
@@ -38,9 +41,13 @@ type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 
 /// The tree of a file. Where an item does not parse, parsing goes on at the next one, so that every item has its say.
 pub fn parse(text: &str, file: FileId) -> std::result::Result<File, Vec<Diagnostic>> {
-    if let Some(at) = too_deep(text) {
-        let span = Span::new(file, at, at + 1);
-        let message = format!("brackets are nested more than {DEPTH} deep");
+    if let Some((at, what)) = too_deep(text) {
+        let end = (at + 1..=text.len()).find(|e| text.is_char_boundary(*e)).unwrap_or(text.len());
+        let span = Span::new(file, at.min(text.len()), end);
+        let message = match what {
+            "brackets" => format!("brackets are nested more than {DEPTH} deep"),
+            chain => format!("{chain} has more than {CHAIN} parts"),
+        };
         return Err(vec![
             Diagnostic::new(Code::TOO_DEEP, span, message).help("give parts of the expression names of their own"),
         ]);
@@ -111,24 +118,86 @@ fn item_starts(text: &str) -> Vec<usize> {
     starts
 }
 
-fn too_deep(text: &str) -> Option<usize> {
+/// Where brackets, or chains of what nests without brackets, go too deep, and which of the two. Runs before the parser,
+/// whose stack is what this protects.
+fn too_deep(text: &str) -> Option<(usize, &'static str)> {
+    let bytes = text.as_bytes();
     let mut depth = 0usize;
-    let mut comment = false;
-    for (i, c) in text.char_indices() {
-        match c {
-            '\n' => comment = false,
-            '#' => comment = true,
-            '(' | '[' | '{' if !comment => {
-                depth += 1;
+    // Links of the chain under way at each depth: signs between values, `else`, `=>`.
+    let mut chains = vec![0usize];
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'#' => {
+                while at < bytes.len() && bytes[at] != b'\n' {
+                    at += 1;
+                }
+                continue;
+            }
+            b'"' => {
+                at = string_end(bytes, at, &mut depth);
                 if depth > DEPTH {
-                    return Some(i);
+                    return Some((at, "brackets"));
+                }
+                continue;
+            }
+            b'(' | b'[' | b'{' => {
+                depth += 1;
+                chains.push(0);
+                if depth > DEPTH {
+                    return Some((at, "brackets"));
                 }
             }
-            ')' | ']' | '}' if !comment => depth = depth.saturating_sub(1),
+            b')' | b']' | b'}' => {
+                depth = depth.saturating_sub(1);
+                if chains.len() > 1 {
+                    chains.pop();
+                }
+            }
+            b',' | b';' => *chains.last_mut()? = 0,
+            // A line that ends a statement ends its chain; one that goes on does not.
+            b'\n' if !goes_on(&bytes[..at]) && !text[at..].trim_start().starts_with("else") => *chains.last_mut()? = 0,
+            b'+' | b'-' | b'*' | b'/' | b'%' | b'@' | b'<' | b'>' | b'=' | b'.' => *chains.last_mut()? += 1,
+            b'n' | b'e' | b'a' | b'o' if starts_word(bytes, at) => *chains.last_mut()? += 1,
             _ => {}
         }
+        if chains.last().is_some_and(|n| *n > CHAIN) {
+            return Some((at, "a chain of operators"));
+        }
+        at += 1;
     }
     None
+}
+
+/// Whether one of the words that nest starts here.
+fn starts_word(bytes: &[u8], at: usize) -> bool {
+    let before = at == 0 || !bytes[at - 1].is_ascii_alphanumeric();
+    before && [b"not ".as_slice(), b"else ", b"and ", b"or "].iter().any(|w| bytes[at..].starts_with(w))
+}
+
+fn goes_on(before: &[u8]) -> bool {
+    before.iter().rev().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| b"+-*/%@<>=,([{.".contains(b))
+}
+
+/// The end of a string that starts here; its holes nest too.
+fn string_end(bytes: &[u8], start: usize, depth: &mut usize) -> usize {
+    let mut at = start + 1;
+    let outer = *depth;
+    while at < bytes.len() && *depth <= DEPTH {
+        match bytes[at] {
+            b'\\' => at += 1,
+            b'"' if *depth == outer => return at + 1,
+            b'\n' => break,
+            b'{' | b'(' | b'[' if bytes[at] == b'{' || *depth > outer => *depth += 1,
+            b'}' | b')' | b']' if *depth > outer => *depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    if *depth <= DEPTH {
+        *depth = outer;
+    }
+    at
 }
 
 fn syntax_error(error: &pest::error::Error<Rule>, text: &str, file: FileId, offset: usize) -> Diagnostic {
@@ -279,7 +348,7 @@ impl Builder {
     fn item(&self, pair: Pair<Rule>) -> Result<Item> {
         let span = self.span(&pair);
         let mut doc = vec![];
-        let mut end = 0;
+        let mut end = pair.as_span().start();
         for inner in pair.into_inner() {
             // What stands before a blank line documents the file.
             let place = inner.as_span();

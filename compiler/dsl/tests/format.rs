@@ -57,3 +57,27 @@ fn untidy_text_is_laid_out() {
     assert_eq!(dsl::format(&formatted).unwrap(), formatted);
     insta::assert_snapshot!("untidy", formatted);
 }
+
+/// `cargo test -p nnc-dsl --test format -- --ignored`
+#[test]
+#[ignore = "measures time"]
+fn twice_the_lines_take_twice_the_time() {
+    let text = |lines: usize| {
+        let item = |i: usize| {
+            format!(
+                "## Doc {i}.\nfn f{i}(x: [..S], a: float = {i}) -> [..S] {{\n  y = x * {i} + a   # comment\n  z   = y |> relu |> silu\n  if a > 1 {{ z = z + 1 }}\n  z + y\n}}\n\n"
+            )
+        };
+        (0..lines / 8).map(item).collect::<String>()
+    };
+    let time = |text: &str| {
+        let once = || {
+            let start = std::time::Instant::now();
+            dsl::format(text).unwrap();
+            start.elapsed().as_secs_f64()
+        };
+        (0..3).map(|_| once()).fold(f64::INFINITY, f64::min)
+    };
+    let (one, two) = (time(&text(10_000)), time(&text(20_000)));
+    assert!(two <= 2.3 * one, "{one:.2} s and {two:.2} s");
+}

@@ -31,6 +31,41 @@ fn deep_nesting_is_refused_and_cheap() {
     assert!(dsl::parse(&text, FileId(0)).is_ok());
 }
 
+/// Whatever nests, with brackets or without, gets a message before it gets the stack.
+#[test]
+fn deep_anything_is_refused() {
+    let n = 20_000;
+    let deep = [
+        format!("const a = {}1{}", "(".repeat(n), ")".repeat(n)),
+        format!("const a = {}1{}", "[".repeat(n), "]".repeat(n)),
+        format!("const a = {}1", "-".repeat(n)),
+        format!("const a = {}true", "not ".repeat(n)),
+        format!("const a = 1{}", " + 1".repeat(n)),
+        format!("const a = 2{}", " ** 2".repeat(n)),
+        format!("const a = true{}", " and true".repeat(n)),
+        format!("const a = b{}", ".b".repeat(n)),
+        format!("const a = {}1", "b => ".repeat(n)),
+        format!("const a = \"{}\"", "{\"".repeat(n)),
+        format!("fn f(x) {{ {} {{ 1 }} }}", "if x { 1 } else ".repeat(n)),
+        format!("fn f(x) = {}1{}", "if x { ".repeat(n), " } else { 2 }".repeat(n)),
+        format!("fn f(x) {{ {} {} }}", "for i in x { ".repeat(n), "}".repeat(n)),
+        format!("fn f(x: {}int{}) = x", "list(".repeat(n), ")".repeat(n)),
+        format!("const a = \"#\" + {}1{}", "(".repeat(n), ")".repeat(n)),
+    ];
+    for text in deep {
+        let errors = dsl::parse(&text, FileId(0)).unwrap_err();
+        let known = [diag::Code::TOO_DEEP, diag::Code::SYNTAX].contains(&errors[0].code);
+        assert!(known, "{}: {}", &text[..40], errors[0].message);
+        assert!(dsl::format(&text).is_err());
+    }
+    // Long is not deep.
+    let long = format!("const a = [{}]\nfn f(x) {{\n{}  x\n}}", "1 + 2, ".repeat(n), "  x = x + 1\n".repeat(n));
+    assert!(dsl::parse(&long, FileId(0)).is_ok());
+    let rules = format!("const a = {}1", "1 + ".repeat(900));
+    assert!(dsl::parse(&rules, FileId(0)).is_ok());
+    assert!(dsl::parse(&format!("const a = f(x){}", " |> g".repeat(900)), FileId(0)).is_ok());
+}
+
 /// The library resolves as a whole, what no example uses included.
 #[test]
 fn the_standard_library_names_only_what_is_there() {
