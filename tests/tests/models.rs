@@ -142,3 +142,17 @@ fn resnet() {
     let sizes: &[&[(&str, usize)]] = &[&[("B", 1), ("H", 32), ("W", 32)]];
     Case { file: "resnet18.nn", defines: &[("classes", "10")], sizes, below: 1.0, tolerance: 1e-5 }.check();
 }
+
+#[test]
+fn vit() {
+    let defines = &[("classes", "10"), ("image", "32"), ("patch", "8"), ("dim", "64"), ("depth", "2"), ("heads", "2")];
+    let sizes: &[&[(&str, usize)]] = &[&[("B", 1)], &[("B", 3)]];
+    Case { file: "vit.nn", defines, sizes, below: 1.0, tolerance: 1e-5 }.check();
+}
+
+#[test]
+fn t5() {
+    let defines = &[("vocab", "50"), ("dim", "64"), ("layers", "2"), ("heads", "2"), ("inner", "64"), ("ffn", "96")];
+    let sizes: &[&[(&str, usize)]] = &[&[("B", 1), ("S", 1), ("T", 1)], &[("B", 2), ("S", 7), ("T", 5)]];
+    Case { file: "t5.nn", defines, sizes, below: 50.0, tolerance: 1e-5 }.check();
+}
