@@ -156,3 +156,16 @@ fn t5() {
     let sizes: &[&[(&str, usize)]] = &[&[("B", 1), ("S", 1), ("T", 1)], &[("B", 2), ("S", 7), ("T", 5)]];
     Case { file: "t5.nn", defines, sizes, below: 50.0, tolerance: 1e-5 }.check();
 }
+
+#[test]
+fn generator() {
+    let sizes: &[&[(&str, usize)]] = &[&[("B", 1)]];
+    Case { file: "gan.nn", defines: &[("latent", "16"), ("width", "4")], sizes, below: 1.0, tolerance: 1e-5 }.check();
+}
+
+#[test]
+fn unet() {
+    let defines = &[("widths", "[32, 32]"), ("attend", "[false, true]")];
+    let sizes: &[&[(&str, usize)]] = &[&[("B", 1), ("H", 8), ("W", 8)]];
+    Case { file: "unet_diffusion.nn", defines, sizes, below: 1000.0, tolerance: 1e-5 }.check();
+}
