@@ -185,25 +185,33 @@ fn scans() {
 fn vit() {
     let defines = &[("classes", "10"), ("image", "32"), ("patch", "8"), ("dim", "64"), ("depth", "2"), ("heads", "2")];
     let sizes: &[&[(&str, usize)]] = &[&[("B", 1)], &[("B", 3)]];
-    Case { file: "vit.nn", defines, sizes, below: 1.0, tolerance: 1e-5 }.check();
+    Case { file: "vit.nn", model: None, defines, sizes, below: 1.0, tolerance: 1e-5 }.check();
 }
 
 #[test]
 fn t5() {
     let defines = &[("vocab", "50"), ("dim", "64"), ("layers", "2"), ("heads", "2"), ("inner", "64"), ("ffn", "96")];
     let sizes: &[&[(&str, usize)]] = &[&[("B", 1), ("S", 1), ("T", 1)], &[("B", 2), ("S", 7), ("T", 5)]];
-    Case { file: "t5.nn", defines, sizes, below: 50.0, tolerance: 1e-5 }.check();
+    Case { file: "t5.nn", model: None, defines, sizes, below: 50.0, tolerance: 1e-5 }.check();
 }
 
 #[test]
 fn generator() {
     let sizes: &[&[(&str, usize)]] = &[&[("B", 1)]];
-    Case { file: "gan.nn", defines: &[("latent", "16"), ("width", "4")], sizes, below: 1.0, tolerance: 1e-5 }.check();
+    Case {
+        file: "gan.nn",
+        model: None,
+        defines: &[("latent", "16"), ("width", "4")],
+        sizes,
+        below: 1.0,
+        tolerance: 1e-5,
+    }
+    .check();
 }
 
 #[test]
 fn unet() {
     let defines = &[("widths", "[32, 32]"), ("attend", "[false, true]")];
     let sizes: &[&[(&str, usize)]] = &[&[("B", 1), ("H", 8), ("W", 8)]];
-    Case { file: "unet_diffusion.nn", defines, sizes, below: 1000.0, tolerance: 1e-5 }.check();
+    Case { file: "unet_diffusion.nn", model: None, defines, sizes, below: 1000.0, tolerance: 1e-5 }.check();
 }
