@@ -188,9 +188,9 @@ pub fn reduction_loops(shape: &Shape, stage: &StageShape, unroll: i64) -> (Strin
 
 /// Weights in panels of `width` columns, each panel in the order of the reduction.
 pub fn packed(shape: &Shape, access: &Access, along: VarId, width: i64) -> Option<String> {
-    let plain = access.plain()?;
-    let at = plain.iter().position(|v| *v == Some(along))?;
-    let rest: Vec<String> = (0..plain.len()).filter(|d| *d != at).map(|d| d.to_string()).collect();
+    let axes = access.axes()?;
+    let at = access.at.iter().position(|s| s.as_affine().and_then(|a| a.as_var()) == Some(along))?;
+    let rest: Vec<String> = (0..axes.len()).filter(|d| *d != at).map(|d| d.to_string()).collect();
     Some(format!("layout {} {at}/{width} {} {at}%{width}; ", shape.buffer(access).name, rest.join(" ")))
 }
 

@@ -12,7 +12,7 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
     }
     let (a, b) = sums.reduction.as_ref()?.product.as_ref()?;
     let ([a], [b]) = (&a[..], &b[..]) else { return None };
-    let is_weight = |x: &super::shape::Access| shape.buffer(x).role == Role::Const && x.plain().is_some();
+    let is_weight = |x: &super::shape::Access| shape.buffer(x).role == Role::Const && x.axes().is_some();
     let (weight, image) = if is_weight(b) { (b, a) } else { (a, b) };
     let channel = sums.free.iter().copied().find(|v| weight.uses(*v) && !image.uses(*v))?;
     if !is_weight(weight) || last.contiguous == Some(channel) {

@@ -51,6 +51,16 @@ impl Access {
         }
     }
 
+    /// The variable of each dim, if every subscript moves with one at most, at any step, forwards or backwards.
+    pub fn axes(&self) -> Option<Vec<Option<VarId>>> {
+        let each = |s: &Subscript| match s.as_affine()?.terms() {
+            [] => Some(None),
+            [term] if term.size.is_none() => Some(term.var),
+            _ => None,
+        };
+        self.at.iter().map(each).collect()
+    }
+
     /// The dim of each variable, if every subscript is one variable or a constant.
     pub fn plain(&self) -> Option<Vec<Option<VarId>>> {
         let each = |s: &Subscript| match s {
