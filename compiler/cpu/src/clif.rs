@@ -222,6 +222,10 @@ impl<'a> Translate<'a> {
                 let (a, b, first) = (self.floats(o[0]), self.floats(o[1]), odd as u8);
                 self.rearranged(a, b, [first, first + 2, first + 4, first + 6])
             }
+            Op::Zip { high } => {
+                let (a, b, first) = (self.floats(o[0]), self.floats(o[1]), 2 * high as u8);
+                self.rearranged(a, b, [first, first + 4, first + 1, first + 5])
+            }
             Op::FmaAcc | Op::Fma => {
                 let (a, b, c) = (self.floats(o[0]), self.floats(o[1]), self.floats(o[2]));
                 self.b.ins().fma(a, b, c)

@@ -53,6 +53,7 @@ pub fn lower(kernel: &Scheduled) -> Result<Function, Unsupported> {
         exact_lanes: vec![false; kernel.storage.len()],
         lane: None,
         unrolled: vec![],
+        waiting: vec![],
     };
     lower.entry();
     lower.note_exact_lanes(&kernel.body);
@@ -113,6 +114,8 @@ struct Lower<'a> {
     lane: Option<Lane>,
     /// Unrolled loops opened since the innermost run-time loop: their iterations share values.
     unrolled: Vec<VarId>,
+    /// Vectors whose elements are stored by turns with those of the loop's next iteration.
+    waiting: Vec<transpose::Waiting>,
 }
 
 impl Lower<'_> {
@@ -224,7 +227,10 @@ impl Lower<'_> {
                 }
                 self.bindings[var.index()] = Binding::Closed;
                 self.unrolled.retain(|v| *v != var);
-                Ok(())
+                match self.waiting.iter().any(|w| w.var == var) {
+                    true => unsupported("one of two stores by turns"),
+                    false => Ok(()),
+                }
             }
             (LoopKind::Lanes, extent) => {
                 let lanes = self.kernel.lanes;

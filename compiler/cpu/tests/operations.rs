@@ -100,6 +100,9 @@ fn cases(lanes: usize) -> (Function, Vec<String>) {
         let five = t.b.push(Op::Splat(5), &[]);
         t.vector(Op::Vec(op), &[x, five]);
     }
+    for high in [false, true] {
+        t.vector(Op::Zip { high }, &[x, y]);
+    }
     for odd in [false, true] {
         t.vector(Op::Unzip { unit: Unit::Lane, odd }, &[x, y]);
         if lanes > 4 {

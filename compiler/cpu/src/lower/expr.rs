@@ -25,6 +25,9 @@ impl Lower<'_> {
             let old = self.load_split(*target, &split, None)?;
             new = self.combine(*op, elem, old, new)?;
         }
+        if split.lane == 2 && self.lane.is_some() {
+            return self.store_by_turns(*target, at, &split, new);
+        }
         self.store(*target, elem, &split, new, *stream)
     }
 
@@ -132,7 +135,7 @@ impl Lower<'_> {
         Ok(())
     }
 
-    fn forget_loads_of(&mut self, buffer: BufferId) {
+    pub(super) fn forget_loads_of(&mut self, buffer: BufferId) {
         let base = self.bases[&buffer];
         let mut own: Vec<Value> = self.pointers.iter().filter(|((b, _), _)| *b == buffer).map(|(_, v)| *v).collect();
         own.push(base);
@@ -268,6 +271,9 @@ impl Lower<'_> {
     fn load(&mut self, buffer: BufferId, at: &[Subscript], guard: Option<&Guard>) -> Result<Value, Unsupported> {
         let Some(Subscript::Affine(flat)) = at.first() else { return unsupported("a load without an address") };
         let split = self.split(flat);
+        if self.waiting.iter().any(|w| w.target == buffer) {
+            return unsupported("a load of what is stored by turns");
+        }
         if self.is_register(buffer) {
             return match self.registers.get(&(buffer, split.constant)) {
                 Some(value) => Ok(*value),
@@ -858,7 +864,7 @@ enum Decided {
     Where(Value),
 }
 
-fn memory(elem: Elem) -> Result<Memory, Unsupported> {
+pub(super) fn memory(elem: Elem) -> Result<Memory, Unsupported> {
     match elem {
         Elem::F32 => Ok(Memory::F32),
         Elem::I32 | Elem::U32 => Ok(Memory::I32),

@@ -1,10 +1,21 @@
 //! Loads at a stride, where an unrolled loop around the vector moves along memory: as many vectors as there are lanes
-//! are loaded along memory and transposed in registers, and each iteration takes its own.
+//! are loaded along memory and transposed in registers, and each iteration takes its own. Stores at a stride of two: the
+//! vectors of two iterations are stored together, their elements by turns.
 
 use super::address::Split;
-use super::{Active, Binding, Lower};
+use super::expr::memory;
+use super::{Active, Binding, Lower, Unsupported, unsupported};
 use crate::vir::{Memory, Op, Unit, Value};
-use kernel::{Affine, BufferId, Extent};
+use kernel::{Affine, BufferId, Extent, VarId};
+
+/// The vector of the first of two iterations.
+pub(super) struct Waiting {
+    pub var: VarId,
+    pub target: BufferId,
+    dynamic: Affine,
+    constant: i64,
+    value: Value,
+}
 
 impl Lower<'_> {
     /// The vector at `split` as one column of a square that iterations of an unrolled loop share; `flat` is its address
@@ -36,6 +47,57 @@ impl Lower<'_> {
         // Lanes that are off hold anything.
         loaded.resize(lanes as usize, *loaded.last()?);
         Some(self.transposed(loaded)[column as usize])
+    }
+
+    /// Stores a vector whose elements lie two apart: with the one that lies between them.
+    pub(super) fn store_by_turns(
+        &mut self,
+        target: BufferId,
+        at: &Affine,
+        split: &Split,
+        value: Value,
+    ) -> Result<(), Unsupported> {
+        let memory = memory(self.kernel.storage[target.index()].elem)?;
+        let lanes = self.kernel.lanes;
+        let count = match self.lane.map(|l| l.active) {
+            Some(Active::All) => lanes,
+            Some(Active::First(n)) => n,
+            _ => return unsupported("stores by turns of a number of elements known when running"),
+        };
+        let moves = at.terms().iter().filter(|t| t.factor == 1 && t.size.is_none()).filter_map(|t| t.var);
+        let Some(var) = moves.into_iter().find(|v| self.unrolled.contains(v)) else {
+            return unsupported("stores at stride 2: stage them through a layout");
+        };
+        let (Binding::Const(turn @ 0..2), Extent::Const(2), 4) =
+            (self.bindings[var.index()], self.kernel.loops[var.index()].extent, memory.size())
+        else {
+            return unsupported("stores at stride 2 by more than two turns");
+        };
+        let (constant, dynamic) = (split.constant - turn, split.dynamic.clone());
+        if turn == 0 {
+            self.waiting.push(Waiting { var, target, dynamic, constant, value });
+            return Ok(());
+        }
+        let first = |w: &Waiting| w.target == target && w.constant == constant && w.dynamic == dynamic;
+        let Some(first) = self.waiting.iter().position(first) else {
+            return unsupported("the second of two stores by turns without the first");
+        };
+        let first = self.waiting.remove(first).value;
+        for high in [false, true] {
+            let begin = if high { lanes } else { 0 };
+            let count = (2 * count - begin).min(lanes);
+            if count <= 0 {
+                continue;
+            }
+            let both = self.pure(Op::Zip { high }, &[first, value]);
+            let place = Split { constant: constant + begin, lane: 1, dynamic: dynamic.clone() };
+            let (pointer, disp) = self.place(target, &place);
+            let mask = (count < lanes).then(|| self.pure(Op::MaskConst((1u32 << count) - 1), &[]));
+            let operands: Vec<Value> = [pointer, both].into_iter().chain(mask).collect();
+            self.b.effect(Op::Store { memory, disp }, &operands);
+        }
+        self.forget_loads_of(target);
+        Ok(())
     }
 
     /// The place of this iteration in a whole square of an unrolled loop that moves along memory by one.

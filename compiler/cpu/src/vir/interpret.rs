@@ -182,6 +182,11 @@ impl Machine<'_> {
                 };
                 self.lanes(|i| if from_b(i) { b[moved(i)] } else { a[moved(i)] })
             }
+            Op::Zip { high } => {
+                let (a, b) = (self.vec(o[0]), self.vec(o[1]));
+                let first = if high { a.len() / 2 } else { 0 };
+                self.lanes(|i| [a, b][i % 2][first + i / 2])
+            }
             Op::FmaAcc | Op::Fma => {
                 let (a, b, c) = (self.vec(o[0]), self.vec(o[1]), self.vec(o[2]));
                 let f = f32::from_bits;

@@ -217,6 +217,10 @@ pub enum Op {
         unit: Unit,
         odd: bool,
     },
+    /// [a, b]: by turns an element of a and one of b, from their lower halves or the `high` ones.
+    Zip {
+        high: bool,
+    },
     /// [a, b, c]: `a * b + c`, rounded once, in the register of c.
     FmaAcc,
     /// [a, b, c]: the same, in the register of a.
@@ -246,7 +250,7 @@ impl Op {
             Param(_) | Const(_) | Int(_) | AddImm(_) | MulImm(_) | ShrImm(_) => Some(Type::I64),
             LoadI64(_) | LoadI32(_) | LoadU8(_) => Some(Type::I64),
             Load { .. } | Broadcast { .. } | Gather { .. } | Splat(_) | Iota | SplatInt => Some(Type::Vec),
-            Vec(_) | Unzip { .. } | FmaAcc | Fma | Unary(_) | Select | Reduce(_) => Some(Type::Vec),
+            Vec(_) | Unzip { .. } | Zip { .. } | FmaAcc | Fma | Unary(_) | Select | Reduce(_) => Some(Type::Vec),
             Compare(_) | Mask(_) | MaskConst(_) | MaskFirst => Some(Type::Mask),
             StoreI64(_) | Store { .. } | StoreStream { .. } | Prefetch { .. } | Jump | Branch | Return => None,
         }
@@ -264,7 +268,7 @@ impl Op {
             Op::Store { .. } => &[I64, V, M],
             Op::StoreStream { .. } => &[I64, V],
             Op::Gather { .. } => &[I64, V, M],
-            Op::Vec(_) | Op::Unzip { .. } | Op::Compare(_) => &[V, V],
+            Op::Vec(_) | Op::Unzip { .. } | Op::Zip { .. } | Op::Compare(_) => &[V, V],
             Op::FmaAcc | Op::Fma => &[V, V, V],
             Op::Unary(_) | Op::Reduce(_) => &[V],
             Op::Select => &[M, V, V],

@@ -103,6 +103,12 @@ impl<'a> MachineFunction<'a> {
                 early(result)
             }
             Op::Load { memory: Memory::U8 | Memory::U16, .. } if narrow => early(result),
+            Op::Zip { .. } => {
+                if narrow {
+                    operands.push(self.temporary());
+                }
+                early(result)
+            }
             Op::Reduce(_) => {
                 operands.push(self.temporary());
                 early(result)

@@ -338,6 +338,7 @@ impl Encoder<'_> {
                 };
                 self.add(Instruction::with4(code, self.vec(x[2]), self.vec(x[0]), self.vec(x[1]), n)?)
             }
+            Op::Zip { high } => self.zip(high, x),
             Op::FmaAcc => {
                 let code = if self.wide() {
                     Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er
@@ -527,6 +528,21 @@ impl Encoder<'_> {
         let copy = self.vec(x[3]);
         self.two(Code::VEX_Vmovaps_ymm_ymmm256, copy, self.vec(x[2]))?;
         self.add(Instruction::with3(Code::VEX_Vgatherdps_ymm_vm32y_ymm, to, at, copy)?)
+    }
+
+    fn zip(&mut self, high: bool, x: &[Allocation]) -> Result<()> {
+        let (a, b, d) = (self.vec(x[0]), self.vec(x[1]), self.vec(*x.last().expect("a result")));
+        if self.wide() {
+            let first = if high { 8 } else { 0 };
+            let places: Vec<u32> = (0..16).map(|i| first + i / 2 + i % 2 * 16).collect();
+            self.load_constant(d, &places)?;
+            return self.three(Code::EVEX_Vpermi2ps_zmm_k1z_zmm_zmmm512b32, d, a, b);
+        }
+        let upper = self.vec(x[2]);
+        self.three(Code::VEX_Vunpckhps_ymm_ymm_ymmm256, upper, a, b)?;
+        self.three(Code::VEX_Vunpcklps_ymm_ymm_ymmm256, d, a, b)?;
+        let blocks = if high { 0x31 } else { 0x20 };
+        self.add(Instruction::with4(Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8, d, d, upper, blocks)?)
     }
 
     /// The processor stores past the caches at aligned addresses only, hence the branch, always the same way in a loop.

@@ -21,6 +21,16 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
     let outer: Vec<VarId> = first.free.iter().copied().filter(|v| *v != along).collect();
     let a = shape.name(along);
     let lanes = target.lanes;
+    if let Some(beside) = by_turns(shape, first, along) {
+        let b = shape.name(beside);
+        let others: Vec<VarId> = outer.iter().copied().filter(|v| *v != beside).collect();
+        let body = format!("{stages}: {b}o {b}v* {a}* {b}l@");
+        let nest = match others.is_empty() {
+            true => body,
+            false => format!("{} {{ {body} }}", outer_loops(shape, &others)),
+        };
+        return Some(format!("{}nest {nest}", vectors(shape, beside, 1, target)));
+    }
     if let Some(across) = across(shape, first, along, target) {
         let c = shape.name(across);
         let others: Vec<VarId> = outer.iter().copied().filter(|v| *v != across).collect();
@@ -49,6 +59,14 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
         true => format!("{splits}nest {body}"),
         false => format!("{splits}nest {} {{ {body} }}", outer_loops(shape, &outer)),
     })
+}
+
+/// The axis beside one of two elements that are stored by turns, if everything loaded lies along it.
+fn by_turns(shape: &Shape, stage: &StageShape, along: VarId) -> Option<VarId> {
+    let beside = stage.free.iter().rev().copied().find(|v| *v != along)?;
+    let lies = stage.loads.iter().all(|l| !l.uses(beside) || shape.runs_along(l, beside));
+    let known = shape.extent(beside).as_const().is_some();
+    (shape.extent(along).as_const() == Some(2) && known && lies).then_some(beside)
 }
 
 /// An axis along which something is loaded that lies across the vectors, long enough for squares.

@@ -129,6 +129,13 @@ impl<'k> Shape<'k> {
         &self.kernel.buffers[access.buffer]
     }
 
+    /// Whether consecutive values of `var` are consecutive in memory, dims of one element after it aside.
+    pub fn runs_along(&self, access: &Access, var: VarId) -> bool {
+        let dims = &self.buffer(access).dims;
+        let long = dims.iter().rposition(|d| d.as_const() != Some(1)).map_or(0, |last| last + 1);
+        Access { at: access.at[..long].to_vec(), ..access.clone() }.contiguous(var)
+    }
+
     /// The buffer that a stage stores to.
     pub fn target(&self, stage: &StageShape) -> &kernel::Buffer {
         &self.kernel.buffers[stage.target]
