@@ -21,23 +21,41 @@ const LINE: usize = 64;
 const HUGE_PAGE: usize = 2 << 20;
 
 impl AlignedBytes {
+    /// Panics where [`AlignedBytes::try_zeroed`] gives nothing: for lengths that are known to be there already.
     pub fn zeroed(len: usize) -> AlignedBytes {
+        AlignedBytes::try_zeroed(len).unwrap_or_else(|| panic!("{len} bytes are more than this machine has"))
+    }
+
+    /// Nothing if this machine has less memory. For lengths that come from outside.
+    pub fn try_zeroed(len: usize) -> Option<AlignedBytes> {
+        // A system that promises more than it has ends the process when the memory is touched.
+        if len > machine_memory() {
+            return None;
+        }
         let huge = len >= HUGE_PAGE;
         let align = if huge { HUGE_PAGE } else { LINE };
-        let layout = Layout::from_size_align(len.next_multiple_of(LINE) + LINE, align);
-        let Ok(layout) = layout else { panic!("{len} bytes are more than this machine can address") };
+        let layout = Layout::from_size_align(len.checked_next_multiple_of(LINE)?.checked_add(LINE)?, align).ok()?;
         // SAFETY: the layout is not empty; the memory is written whole before anybody reads it.
         unsafe {
-            let start = std::alloc::alloc(layout);
-            let Some(start) = NonNull::new(start) else { std::alloc::handle_alloc_error(layout) };
+            let start = NonNull::new(std::alloc::alloc(layout))?;
             #[cfg(target_os = "linux")]
             if huge {
                 // Advice only: without huge pages everything works, a little slower.
                 libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE);
             }
             start.as_ptr().write_bytes(0, layout.size());
-            AlignedBytes { start, layout, len }
+            Some(AlignedBytes { start, layout, len })
         }
+    }
+}
+
+/// Bytes of memory of this machine; all that can be addressed if it does not say.
+fn machine_memory() -> usize {
+    // SAFETY: these calls only answer.
+    let (pages, size) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    match (usize::try_from(pages), usize::try_from(size)) {
+        (Ok(pages), Ok(size)) => pages.saturating_mul(size),
+        _ => isize::MAX as usize,
     }
 }
 

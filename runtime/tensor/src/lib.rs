@@ -10,7 +10,7 @@ pub mod safetensors;
 pub use aligned::AlignedBytes;
 pub use elem::Elem;
 pub use erf::erf;
-pub use file::{FileError, write_whole};
+pub use file::{FileError, open_data, read_text, text_of, write_whole};
 
 /// A tensor in host memory, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,11 +60,22 @@ impl Native for bool {
     }
 }
 
+/// Bytes of a tensor of this shape; nothing if they cannot be counted.
+pub fn size_in_bytes(elem: Elem, shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(elem.size(), |n, d| n.checked_mul(*d))
+}
+
 impl Tensor {
-    /// All elements 0.
+    /// All elements 0. Panics where [`Tensor::try_zeros`] gives nothing.
     pub fn zeros(elem: Elem, shape: &[usize]) -> Tensor {
-        let len = shape.iter().product::<usize>() * elem.size();
-        Tensor { elem, shape: shape.to_vec(), bytes: AlignedBytes::zeroed(len) }
+        Tensor::try_zeros(elem, shape)
+            .unwrap_or_else(|| panic!("a tensor of {elem} and shape {shape:?} is more than this machine has room for"))
+    }
+
+    /// All elements 0; nothing if this machine has no room for them. For shapes that come from outside.
+    pub fn try_zeros(elem: Elem, shape: &[usize]) -> Option<Tensor> {
+        let bytes = AlignedBytes::try_zeroed(size_in_bytes(elem, shape)?)?;
+        Some(Tensor { elem, shape: shape.to_vec(), bytes })
     }
 
     /// From elements in row-major order; panics unless there are as many as the shape says.

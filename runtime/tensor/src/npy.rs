@@ -1,16 +1,35 @@
 //! Tensors in numpy's `.npy` files.
 
-use crate::file::{FileError, write_whole};
+use crate::file::{FileError, open_data, write_whole};
 use crate::{Elem, Tensor};
 use npyz::{DType, NpyFile, TypeChar, WriterBuilder};
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 
 pub fn read(path: &Path) -> Result<Tensor, FileError> {
-    let file = std::fs::File::open(path).map_err(|e| FileError::io(path, e))?;
-    let len = file.metadata().map_err(|e| FileError::io(path, e))?.len();
-    let file = NpyFile::new(BufReader::new(file)).map_err(|e| FileError::content(path, format!("no npy file: {e}")))?;
+    let (mut file, len) = open_data(path)?;
+    let mut bytes = vec![];
+    file.read_to_end(&mut bytes).map_err(|e| FileError::io(path, e))?;
+    if !header_is_small(&bytes) {
+        return Err(FileError::content(path, "no npy file: its header is not one that numpy writes for numbers"));
+    }
+    let file = NpyFile::new(&bytes[..]).map_err(|e| FileError::content(path, format!("no npy file: {e}")))?;
     array(file, len, path)
+}
+
+/// Whether the parser can be trusted with the header: it calls itself for each bracket, and tries some twice.
+fn header_is_small(bytes: &[u8]) -> bool {
+    const MOST_BYTES: usize = 1 << 16;
+    const MOST_BRACKETS: usize = 8;
+    // The magic word, two bytes of version, then the length: of two bytes in the first version, of four later.
+    let (len, start) = match bytes {
+        [_, _, _, _, _, _, 1, _, a, b, ..] => (u16::from_le_bytes([*a, *b]) as usize, 10),
+        [_, _, _, _, _, _, _, _, a, b, c, d, ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, 12),
+        // Too short for a header: the parser says so.
+        _ => return true,
+    };
+    let header = &bytes[start..bytes.len().min(len.saturating_add(start))];
+    len <= MOST_BYTES && header.iter().filter(|b| b"([{".contains(b)).count() <= MOST_BRACKETS
 }
 
 /// `limit` is the file's length: a header that lies about its shape must not exhaust memory.

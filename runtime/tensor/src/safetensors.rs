@@ -1,7 +1,7 @@
 //! Tensors by name in safetensors files. The file is mapped: bytes are read when somebody looks at them.
 
 use crate::Elem;
-use crate::file::{FileError, write_whole};
+use crate::file::{FileError, open_data, write_whole};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Stored<'w> {
 
 impl Weights {
     pub fn open(path: &Path) -> Result<Weights, FileError> {
-        let file = std::fs::File::open(path).map_err(|e| FileError::io(path, e))?;
+        let (file, _) = open_data(path)?;
         // SAFETY: the mapping is private and read-only. Somebody who truncates the file while it is in use takes the
         // process down, as with any mapped file.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| FileError::io(path, e))?;
