@@ -1,6 +1,7 @@
 //! `nnc bench`: the time of one call.
 
 use crate::{Failure, Source, inputs};
+use nnc::Timed;
 use serde_json::json;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -62,7 +63,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let profile = if arguments.profile { profile(session.engine(), index) } else { vec![] };
     if arguments.json {
         let kernels: Vec<_> =
-            profile.iter().map(|(name, ns)| json!({"kernel": name, "us": *ns as f64 / 1e3})).collect();
+            profile.iter().map(|s| json!({"kernel": s.name, "us": s.nanoseconds as f64 / 1e3})).collect();
         let mut line = json!({
             "median_us": median, "min_us": least, "p95_us": late, "runs": times.len(),
             "first_result_ms": first.as_secs_f64() * 1e3, "peak_rss_mb": peak_rss_mb(),
@@ -78,22 +79,22 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     for stage in &stages {
         let _ = writeln!(out, "  {:<10} {:8.2} ms", stage.name, stage.time.as_secs_f64() * 1e3);
     }
-    for (name, ns) in &profile {
-        let _ = writeln!(out, "  {name:<14} {:9.2} µs", *ns as f64 / 1e3);
+    for step in &profile {
+        let _ = writeln!(out, "  {:<14} {:9.2} µs", step.name, step.nanoseconds as f64 / 1e3);
     }
     Ok(out)
 }
 
-/// Names of the steps and the median of their times in nanoseconds over some rounds.
-fn profile(session: &mut nnc::EngineSession, entry: usize) -> Vec<(String, u64)> {
+/// The launches with the median of their times over some rounds.
+fn profile(session: &mut nnc::EngineSession, entry: usize) -> Vec<Timed> {
     const ROUNDS: usize = 15;
-    let rounds: Vec<Vec<(String, u64)>> = (0..ROUNDS).map(|_| session.profile(entry)).collect();
+    let rounds: Vec<Vec<Timed>> = (0..ROUNDS).map(|_| session.profile(entry)).collect();
     let median = |i: usize| {
-        let mut times: Vec<u64> = rounds.iter().map(|r| r[i].1).collect();
+        let mut times: Vec<u64> = rounds.iter().map(|r| r[i].nanoseconds).collect();
         times.sort();
         times[ROUNDS / 2]
     };
-    rounds[0].iter().enumerate().map(|(i, (name, _))| (name.clone(), median(i))).collect()
+    rounds[0].iter().enumerate().map(|(i, step)| Timed { nanoseconds: median(i), ..step.clone() }).collect()
 }
 
 fn peak_rss_mb() -> f64 {

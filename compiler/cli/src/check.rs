@@ -1,4 +1,4 @@
-//! `nnc check`: what a model is, without compiling it.
+//! `nnc check`: what a model is, without machine code for it.
 
 use crate::text::{grouped, size};
 use crate::{Failure, Source};
@@ -9,6 +9,9 @@ use std::fmt::Write;
 pub struct Arguments {
     #[command(flatten)]
     source: Source,
+    /// Leave out bytes and memory, for which most of compiling is needed
+    #[arg(long)]
+    quick: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -19,16 +22,26 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let (model, training) = compiler.check()?;
     let kinds = [nnc::Storage::Param, nnc::Storage::State, nnc::Storage::Cache];
     let [parameters, states, caches] = kinds.map(|kind| Total::of(model.stored.iter().filter(|s| s.storage == kind)));
+    let needs = |entry: &nnc::ModelEntry| (!arguments.quick).then(|| compiler.needs(&model, entry));
     if arguments.json {
         let ports = |ports: Vec<(&str, nnc::TensorType)>| -> Vec<String> {
             ports.iter().map(|(name, ty)| format!("{name}: {ty}")).collect()
         };
         let entries = model.entries.iter().map(|e| {
             let guards: Vec<&str> = e.graph.guards.iter().map(|g| g.text.as_str()).collect();
-            json!({
+            let mut row = json!({
                 "name": e.name, "inputs": ports(e.inputs()), "outputs": ports(e.outputs()), "guards": guards,
                 "nodes": e.graph.len(), "operations": nnc::operations(&e.graph).to_string(),
-            })
+            });
+            match needs(e) {
+                None => {}
+                Some(Ok(needs)) => {
+                    row["moved_bytes"] = needs.moved.to_string().into();
+                    row["peak_bytes"] = needs.peak.to_string().into();
+                }
+                Some(Err(error)) => row["not_compiled"] = error.to_string().into(),
+            }
+            row
         });
         let entries: Vec<_> = entries.collect();
         let training = training.iter().map(|t| {
@@ -58,7 +71,18 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
         for guard in &entry.graph.guards {
             let _ = writeln!(out, "    where {}", guard.text);
         }
-        let _ = writeln!(out, "    operations: {}", nnc::operations(&entry.graph));
+        let _ = writeln!(out, "    operations: {}", number(&nnc::operations(&entry.graph)));
+        match needs(entry) {
+            None => {}
+            Some(Ok(needs)) => {
+                let _ = writeln!(out, "    bytes moved: {}", number(&needs.moved));
+                let _ = writeln!(out, "    peak memory: {} bytes, beside what is stored", number(&needs.peak));
+            }
+            // The model is right all the same.
+            Some(Err(error)) => {
+                let _ = writeln!(out, "    cannot be compiled yet: {error}");
+            }
+        }
     }
     for block in &training {
         let _ = writeln!(out, "  train {}", block.name);
@@ -70,6 +94,10 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
         }
     }
     Ok(out)
+}
+
+fn number(dim: &nnc::Dim) -> String {
+    dim.as_int().map_or_else(|| dim.to_string(), grouped)
 }
 
 /// What is stored of one kind, all together.

@@ -105,7 +105,7 @@ impl Model {
     }
 }
 
-/// One entry between source and machine code.
+/// One entry between source and machine code. [`Lowered::setbacks`] tells what became slower than wanted.
 pub struct Compiled {
     pub graph: Graph,
     pub lowered: Lowered<Function>,
@@ -224,29 +224,12 @@ impl Compiler {
         after: &mut dyn FnMut(&str, &str, &Graph),
         mut clock: Clock,
     ) -> Result<Model, Error> {
-        let target = Target { lanes: self.isa.lanes() as i64, registers: self.isa.registers() as i64 };
-        let defect = |e: cpu::x86::EmitError| Error::Defect(e.to_string());
-        // What Cranelift makes is for all machines, so that only `isa` says what a program needs.
-        let module = cpu::Module::baseline().map_err(defect)?;
+        let module = Compiler::module()?;
         let mut compiled = vec![];
         let kept = kept(&model);
-        let changing = |name: &str| kept.iter().any(|k| k.name == name);
         for entry in model.entries {
-            let mut graph = entry.graph;
-            after("elaborate", &entry.name, &graph);
-            let mut cx = self.fuel.map_or_else(Cx::default, Cx::with_fuel);
-            let ran = passes::run(&mut graph, &mut cx, stop, &mut |pass, graph, time| {
-                clock.add(pass.name, time);
-                after(pass.name, &entry.name, graph);
-            });
-            ran.map_err(|e| Error::Defect(e.to_string()))?;
-            if stop.is_some() && graph.groups.is_empty() {
-                compiled.push((entry.name, Compiled { graph, lowered: Lowered::default() }));
-                continue;
-            }
-            let lowered = clock.time("lower", || lower::lower(&graph, &target, &changing, &Cpu(&module)));
-            let lowered = lowered.map_err(|e| self.unsupported(&graph, e))?;
-            compiled.push((entry.name, Compiled { graph, lowered }));
+            let name = entry.name.clone();
+            compiled.push((name, self.lowered(entry, &kept, &module, stop, after, &mut clock)?));
         }
         let mut kernels: Vec<&LoweredKernel<Function>> = vec![];
         let mut known: HashMap<String, usize> = HashMap::new();
@@ -285,6 +268,39 @@ impl Compiler {
             compiled: compiled.into_iter().map(|(_, c)| c).collect(),
             stages: clock.stages,
         })
+    }
+
+    /// What Cranelift makes is for all machines, so that only `isa` says what a program needs.
+    pub(crate) fn module() -> Result<cpu::Module, Error> {
+        cpu::Module::baseline().map_err(|e| Error::Defect(e.to_string()))
+    }
+
+    /// An entry after the passes, and its kernels unless `stop` comes before them.
+    pub(crate) fn lowered(
+        &self,
+        entry: dsl::Entry,
+        kept: &[Stored],
+        module: &cpu::Module,
+        stop: Option<&str>,
+        after: &mut dyn FnMut(&str, &str, &Graph),
+        clock: &mut Clock,
+    ) -> Result<Compiled, Error> {
+        let target = Target { lanes: self.isa.lanes() as i64, registers: self.isa.registers() as i64 };
+        let changing = |name: &str| kept.iter().any(|k| k.name == name);
+        let mut graph = entry.graph;
+        after("elaborate", &entry.name, &graph);
+        let mut cx = self.fuel.map_or_else(Cx::default, Cx::with_fuel);
+        let ran = passes::run(&mut graph, &mut cx, stop, &mut |pass, graph, time| {
+            clock.add(pass.name, time);
+            after(pass.name, &entry.name, graph);
+        });
+        ran.map_err(|e| Error::Defect(e.to_string()))?;
+        if stop.is_some() && graph.groups.is_empty() {
+            return Ok(Compiled { graph, lowered: Lowered::default() });
+        }
+        let lowered = clock.time("lower", || lower::lower(&graph, &target, &changing, &Cpu(module)));
+        let lowered = lowered.map_err(|e| self.unsupported(&graph, e))?;
+        Ok(Compiled { graph, lowered })
     }
 
     /// Machine code of all kernels, and of entries that run those of `numbers`.
@@ -353,7 +369,7 @@ impl Compiler {
 }
 
 /// Storage that changes from call to call: caches, and what some entry updates.
-fn kept(model: &dsl::Model) -> Vec<Stored> {
+pub(crate) fn kept(model: &dsl::Model) -> Vec<Stored> {
     let updated = |name: &str| {
         model.entries.iter().any(|e| e.graph.updates.iter().any(|(i, _)| e.graph.operands[*i].name == name))
     };
@@ -388,7 +404,7 @@ fn model_of(graph: Graph) -> dsl::Model {
 }
 
 #[derive(Default)]
-struct Clock {
+pub(crate) struct Clock {
     stages: Vec<Stage>,
 }
 

@@ -20,12 +20,12 @@ mod session;
 
 pub use compile::{Compiled, Compiler, Function, Model, Stage, compile, compile_graph, compile_text};
 pub use constants::{Program, sources};
-pub use cost::operations;
+pub use cost::{Needs, operations};
 pub use dsl::Entry as ModelEntry;
 pub use dsl::{Stored, Training, doc, weights};
 pub use dump::{PASSES, assembly, clif, cuda, format, vector_ir};
 pub use engine::file::is_program;
-pub use engine::{AsView, AsViewMut, CallError, Entry, Formula, Isa, Port, Session as EngineSession, View, ViewMut};
+pub use engine::{AsView, AsViewMut, CallError, Entry, Formula, Isa, Port, Session as EngineSession, Timed, View, ViewMut};
 pub use error::Error;
 pub use graph::{Dim, Graph, Storage, TensorType};
 pub use session::Session;

@@ -1,6 +1,5 @@
 //! A lowered graph as an entry of the engine: dims become formulas over the sizes that the caller chooses.
 
-use crate::compile::Function;
 use crate::constants::Constant;
 use crate::error::Error;
 use diag::SourceMap;
@@ -11,9 +10,6 @@ use kernel::scheduled::SizeValue;
 use kernel::{Affine, Scheduled};
 use lower::{Lowered, LoweredKernel, Place};
 
-/// Operations of one thread in a nanosecond, roughly: what a step costs decides whether threads share it.
-const OPERATIONS_PER_NS: i64 = 32;
-
 pub struct Planner<'g> {
     graph: &'g Graph,
     symbols: Vec<String>,
@@ -22,10 +18,10 @@ pub struct Planner<'g> {
 impl Planner<'_> {
     /// The plan of one entry; `kept` names what sessions keep. Kernel `k` of `lowered` is `kernels[k]` of the program; constants that are new are
     /// added to `constants`.
-    pub fn plan(
+    pub fn plan<C>(
         name: &str,
         graph: &Graph,
-        lowered: &Lowered<Function>,
+        lowered: &Lowered<C>,
         kernels: &[usize],
         kept: &[&str],
         constants: &mut Vec<Constant>,
@@ -89,10 +85,9 @@ impl Planner<'_> {
         Ok(Entry { name: name.into(), symbols: planner.symbols, inputs, outputs, guards, buffers, steps, updates })
     }
 
-    fn launch(&self, launch: &lower::Launch, lowered: &Lowered<Function>, kernels: &[usize]) -> Result<Launch, Error> {
+    fn launch<C>(&self, launch: &lower::Launch, lowered: &Lowered<C>, kernels: &[usize]) -> Result<Launch, Error> {
         let made = &lowered.kernels[launch.kernel];
         let sizes = launch.sizes.iter().map(|d| self.formula(d)).collect::<Result<Vec<_>, _>>()?;
-        let work = Box::new(self.formula(&launch.work)?);
         let (tasks, scratch) = match made {
             LoweredKernel::Loops(l) => (affine(&l.scheduled, &l.scheduled.tasks, &sizes), l.scheduled.scratch),
             LoweredKernel::Routine(_) => (sizes[0].clone(), 0),
@@ -103,7 +98,8 @@ impl Planner<'_> {
             buffers: launch.buffers.clone(),
             tasks,
             sizes,
-            cost: Formula::Floor(work, Box::new(Formula::Const(OPERATIONS_PER_NS))),
+            work: self.formula(&launch.work)?,
+            bytes: self.formula(&launch.bytes)?,
             scratch,
         })
     }

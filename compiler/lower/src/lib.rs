@@ -11,6 +11,7 @@ use kernel::schedule::Layout;
 use kernel::{Kernel, Schedule, ScheduleError, Scheduled};
 pub use schedule::Target;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use tensor::Elem;
 
 /// Kernels and the order in which they run. `C` is code as the back end makes it.
@@ -19,11 +20,47 @@ pub struct Lowered<C> {
     pub kernels: Vec<LoweredKernel<C>>,
     pub buffers: Vec<Buffer>,
     pub steps: Vec<Step>,
+    /// Groups that are not what fusion and the chooser of schedules wanted.
+    pub setbacks: Vec<Setback>,
 }
 
 impl<C> Default for Lowered<C> {
     fn default() -> Lowered<C> {
-        Lowered { kernels: vec![], buffers: vec![], steps: vec![] }
+        Lowered { kernels: vec![], buffers: vec![], steps: vec![], setbacks: vec![] }
+    }
+}
+
+/// A group that is not one kernel with the schedule of its kind. It runs right, but slower.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Setback {
+    pub kind: &'static str,
+    /// Names of the operators in the group, views left out.
+    pub operators: Vec<&'static str>,
+    pub instead: Instead,
+    pub reason: String,
+}
+
+/// What runs instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Instead {
+    /// So many groups, one for each operator.
+    Parts(usize),
+    /// Loops in the order of the axes, in vectors.
+    PlainLoops,
+    /// The same, one element at a time.
+    Scalars,
+}
+
+/// `row group of sub, exp, sum: 3 kernels instead of one, for …`
+impl fmt::Display for Setback {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} group of {}: ", self.kind, self.operators.join(", "))?;
+        match self.instead {
+            Instead::Parts(n) => write!(f, "{n} kernels instead of one")?,
+            Instead::PlainLoops => f.write_str("plain loops instead of its schedule")?,
+            Instead::Scalars => f.write_str("one element at a time")?,
+        }
+        write!(f, "; {}", self.reason)
     }
 }
 
@@ -172,6 +209,8 @@ pub struct Launch {
     pub sizes: Vec<Dim>,
     /// Floating-point operations, roughly.
     pub work: Dim,
+    /// Bytes of buffers that are read and written, each once.
+    pub bytes: Dim,
     /// The nodes that run here, for reports.
     pub nodes: Vec<Value>,
 }
@@ -456,6 +495,7 @@ impl<'g, B: Backend> Lower<'g, B> {
                     let value = group.roots.first().copied().unwrap_or(Value { node: 0, result: 0 });
                     return Err(reason.at(value, self.graph.op(value).name()));
                 }
+                self.setback(group, Instead::Parts(parts.len()), &reason);
                 parts.iter().try_for_each(|part| self.group(part))
             }
         }
@@ -485,7 +525,9 @@ impl<'g, B: Backend> Lower<'g, B> {
             self.out.kernels.len() - 1
         });
         let (sizes, work) = (routine.sizes, routine.work);
-        self.out.steps.push(Step::Launch(Launch { kernel, buffers, sizes, work, nodes: group.nodes.clone() }));
+        let moved = self.graph.node(node).operands.iter().copied().chain(self.graph.results(node));
+        let bytes = moved.map(|v| bytes(self.graph.ty(v))).fold(Dim::int(0), |sum, n| sum + n);
+        self.out.steps.push(Step::Launch(Launch { kernel, buffers, sizes, work, bytes, nodes: group.nodes.clone() }));
         true
     }
 
@@ -497,8 +539,18 @@ impl<'g, B: Backend> Lower<'g, B> {
         if tried.is_ok() || computed(self.graph, group).len() > 1 {
             return tried;
         }
+        let Err(refused) = tried else { return tried };
         // What cannot be split further runs slowly rather than not at all.
-        self.attempt(group, false, &plain, B::vectors).or_else(|_| self.attempt(group, false, &plain, B::scalars))
+        let vectors = self.attempt(group, false, &plain, B::vectors);
+        let instead = if vectors.is_ok() { Instead::PlainLoops } else { Instead::Scalars };
+        let made = vectors.or_else(|_| self.attempt(group, false, &plain, B::scalars))?;
+        self.setback(group, instead, &refused);
+        Ok(made)
+    }
+
+    fn setback(&mut self, group: &Group, instead: Instead, refused: &Refusal) {
+        let operators = computed(self.graph, group).into_iter().map(|n| self.graph.op(n).name()).collect();
+        self.out.setbacks.push(Setback { kind: group.kind.name(), operators, instead, reason: refused.reason() });
     }
 
     fn attempt(
@@ -558,9 +610,9 @@ impl<'g, B: Backend> Lower<'g, B> {
             });
         }
         self.stored.extend(&group.roots);
-        let work = work(&built);
+        let (work, bytes) = (work(&built), moved(&built));
         let sizes = built.sizes;
-        self.out.steps.push(Step::Launch(Launch { kernel, buffers, sizes, work, nodes: group.nodes.clone() }));
+        self.out.steps.push(Step::Launch(Launch { kernel, buffers, sizes, work, bytes, nodes: group.nodes.clone() }));
     }
 
     fn constant(&mut self, content: Content, layout: Option<Layout>, ty: &TensorType) -> usize {
@@ -603,6 +655,17 @@ impl From<Misfit> for Refusal {
 impl Refusal {
     fn schedule(kernel: &Kernel, schedule: &str, error: ScheduleError) -> Refusal {
         Refusal::Schedule { kernel: kernel.to_string(), schedule: schedule.into(), error }
+    }
+
+    /// In one line.
+    fn reason(&self) -> String {
+        match self {
+            Refusal::Misfit(Misfit(reason)) => {
+                let line = reason.lines().next().unwrap_or_default();
+                line.strip_suffix(", needed by").unwrap_or(line).into()
+            }
+            Refusal::Schedule { error, .. } => format!("the schedule that was chosen does not apply: {error}"),
+        }
     }
 
     fn at(self, value: Value, name: &'static str) -> LowerError {
@@ -673,6 +736,47 @@ fn work(built: &Built) -> Dim {
         let each = if operations > 4 && stage_is_plain(kernel, stage) { operations } else { 2 };
         sum + points * Dim::int(each)
     })
+}
+
+/// Bytes of all buffers, each once; of those that are read by indices from data, what the indices can reach.
+fn moved(built: &Built) -> Dim {
+    let kernel = &built.kernel;
+    let mut whole: BTreeSet<kernel::BufferId> = kernel.stages.iter().map(|s| s.target).collect();
+    let mut reached: BTreeMap<kernel::BufferId, Dim> = BTreeMap::new();
+    for stage in &kernel.stages {
+        kernel.exprs.walk(stage.value, &mut |id, e| {
+            let kernel::Expr::Load { buffer, at, .. } = e else { return };
+            if at.iter().all(|s| s.as_affine().is_some()) {
+                whole.insert(*buffer);
+                return;
+            }
+            let points: Dim = vars(kernel, id).into_iter().map(|v| dim(kernel.axes[v.index()].extent, &built.sizes)).product();
+            let sum = reached.remove(buffer).unwrap_or_default() + points;
+            reached.insert(*buffer, sum);
+        });
+    }
+    let outside = kernel.buffers.iter().enumerate().filter(|(i, _)| built.values[*i].is_some());
+    let of_buffer = |(i, buffer): (usize, &kernel::Buffer)| {
+        let id = kernel::BufferId(i as u32);
+        let elements: Dim = buffer.dims.iter().map(|n| dim(*n, &built.sizes)).product();
+        let touched = match reached.get(&id) {
+            Some(points) if !whole.contains(&id) => points.minimum(&elements),
+            _ => elements,
+        };
+        touched * Dim::int(buffer.elem.size() as i64)
+    };
+    outside.map(of_buffer).fold(Dim::int(0), |sum, n| sum + n)
+}
+
+/// Variables of the subscripts of a load, and of the loads that they read.
+fn vars(kernel: &Kernel, load: kernel::ExprId) -> BTreeSet<kernel::VarId> {
+    let mut vars = BTreeSet::new();
+    kernel.exprs.walk(load, &mut |_, e| match e {
+        kernel::Expr::Index(affine, _) => vars.extend(affine.vars()),
+        kernel::Expr::Load { at, .. } => vars.extend(at.iter().filter_map(|s| s.as_affine()).flat_map(|a| a.vars())),
+        _ => {}
+    });
+    vars
 }
 
 fn stage_is_plain(kernel: &Kernel, stage: &kernel::Stage) -> bool {

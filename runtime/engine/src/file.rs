@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tensor::{AlignedBytes, FileError};
 
 /// The first line; its number changes with the format.
-const MAGIC: &[u8] = b"nnc program 3\n";
+const MAGIC: &[u8] = b"nnc program 4\n";
 const HASH: usize = 32;
 
 /// Bytes of scratch for a thread beyond which a plan is not believed.

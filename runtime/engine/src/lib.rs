@@ -17,4 +17,4 @@ pub use isa::Isa;
 pub use plan::{
     Condition, Constant, Entry, Guard, Kept, Launch, Loop, Motion, Move, Place, PlanBuffer, Port, Program, Step,
 };
-pub use session::{AsView, AsViewMut, CallError, Session, View, ViewMut};
+pub use session::{AsView, AsViewMut, CallError, Session, Timed, View, ViewMut};

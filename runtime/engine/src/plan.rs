@@ -96,8 +96,10 @@ pub struct Launch {
     pub buffers: Vec<usize>,
     pub sizes: Vec<Formula>,
     pub tasks: Formula,
-    /// Estimated nanoseconds on one thread; short steps are not shared between threads.
-    pub cost: Formula,
+    /// Operations, roughly; short steps are not shared between threads.
+    pub work: Formula,
+    /// Bytes of buffers that are read and written, each once.
+    pub bytes: Formula,
     /// Bytes of scratch for each thread.
     pub scratch: usize,
 }

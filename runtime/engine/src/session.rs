@@ -11,7 +11,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use tensor::{AlignedBytes, Elem, Tensor};
 
-/// Below this estimate a step stays on one thread: waking and joining costs about as much.
+/// Operations of one thread in a nanosecond, roughly: what a step costs decides whether threads share it.
+const OPERATIONS_PER_NS: i64 = 32;
+
+/// Nanoseconds below which a step stays on one thread: waking and joining costs about as much.
 const SHARE_NS: i64 = 4_000;
 
 /// Why a call was refused or failed. Nothing has been written to outputs unless the error says so.
@@ -94,6 +97,18 @@ impl AsViewMut for Tensor {
     fn as_view_mut(&mut self) -> ViewMut<'_> {
         ViewMut { elem: self.elem, shape: &self.shape, bytes: &mut self.bytes }
     }
+}
+
+/// What one launch of a plan took, all iterations of the loops around it together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timed {
+    /// Of the kernel.
+    pub name: String,
+    pub nanoseconds: u64,
+    /// Operations, roughly.
+    pub work: u64,
+    /// Bytes read and written, those of each iteration counted again.
+    pub bytes: u64,
 }
 
 /// The memory of one caller, and calls of entries.
@@ -326,22 +341,24 @@ impl Session {
         }
     }
 
-    /// Times each launch of an entry, after a call has bound it: name and nanoseconds, those of all iterations together.
-    pub fn profile(&mut self, entry: usize) -> Vec<(String, u64)> {
+    /// Times each launch of an entry, after a call has bound it.
+    pub fn profile(&mut self, entry: usize) -> Vec<Timed> {
         let plan = &self.program.entries[entry];
         let Some(bound) = &mut self.bound[entry] else { return vec![] };
-        let mut times = vec![0; plan.steps.len()];
+        let mut times = vec![(0, 0); plan.steps.len()];
         let all = 0..plan.steps.len();
         bound.steps.run(all, &mut |index, step| {
             let start = std::time::Instant::now();
             self.pool.run(&Task { kernel: step.kernel, tables: &step.tables }, step.tasks, step.chunk);
-            times[index] += start.elapsed().as_nanos() as u64;
+            times[index].0 += start.elapsed().as_nanos() as u64;
+            times[index].1 += 1;
         });
-        let named = |(step, time)| match step {
-            &Step::Launch(Launch { ref name, .. }) => Some((name.clone(), time)),
-            Step::Loop(_) => None,
+        let timed = |(step, (nanoseconds, runs)): (&Step, (u64, u64))| {
+            let Launch { name, work, bytes, .. } = step.launch()?;
+            let all = |f: &Formula| runs.saturating_mul(f.evaluate(&bound.symbols).unwrap_or(0).max(0) as u64);
+            Some(Timed { name: name.clone(), nanoseconds, work: all(work), bytes: all(bytes) })
         };
-        plan.steps.iter().zip(times).filter_map(named).collect()
+        plan.steps.iter().zip(times).filter_map(timed).collect()
     }
 
     fn prepare(&mut self, entry: usize, inputs: &[impl AsView]) -> Result<(), CallError> {
@@ -402,7 +419,7 @@ impl Session {
                     let with_scratch =
                         |s: &mut AlignedBytes| table.iter().copied().chain([s.as_mut_ptr() as u64]).collect();
                     let tables = self.scratch.iter_mut().map(with_scratch).collect();
-                    let (tasks, cost) = (value(&step.tasks)?, value(&step.cost)?);
+                    let (tasks, cost) = (value(&step.tasks)?, value(&step.work)? / OPERATIONS_PER_NS);
                     let chunk = if cost < SHARE_NS { tasks.max(1) } else { chunk(tasks, threads as i64) };
                     BoundStep::Launch(BoundLaunch { kernel: program.code.kernel(step.kernel), tables, tasks, chunk })
                 }
@@ -463,6 +480,14 @@ impl Session {
         let kept = kept.collect();
         self.bound[entry] = Some(Bound { symbols, outputs, steps, whole, kept, patches, arena, peak });
         Ok(())
+    }
+}
+
+impl Entry {
+    /// Bytes of the memory between steps, for these values of the symbols; `None` if a size overflows.
+    pub fn arena_bytes(&self, symbols: &[i64]) -> Option<usize> {
+        let bytes = self.buffers.iter().map(|b| usize::try_from(b.bytes.evaluate(symbols)?).ok());
+        Some(place(self, &bytes.collect::<Option<Vec<usize>>>()?).1)
     }
 }
 
