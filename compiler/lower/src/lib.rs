@@ -1,6 +1,7 @@
 //! Graphs to kernels: groups as nests, the schedule of each, and where every value lies in memory.
 
 pub mod build;
+mod in_place;
 pub mod merge;
 pub mod schedule;
 
@@ -201,6 +202,7 @@ pub fn lower<B: Backend>(
     lower.leave();
     lower.groups()?;
     let mut out = lower.out;
+    out.update_in_place(graph);
     out.moves();
     Ok(out)
 }
