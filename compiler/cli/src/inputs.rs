@@ -1,7 +1,7 @@
 //! Inputs from the command line, and tensors made for timing.
 
 use crate::{Failure, Source, pair};
-use nnc::{Elem, Entry, Formula, Model, Port, Program, Stage, Tensor};
+use nnc::{Elem, Entry, Formula, Model, Port, Program, Stage, Symbol, Tensor};
 use std::path::{Path, PathBuf};
 
 /// Where weights come from.
@@ -97,9 +97,10 @@ impl Given {
             return Err(Failure(text));
         }
         let mut sizes: Vec<Option<usize>> =
-            entry.symbols.iter().map(|s| self.size.iter().find(|(n, _)| n == s).map(|(_, v)| *v)).collect();
-        if let Some((name, _)) = self.size.iter().find(|(n, _)| !entry.symbols.contains(n)) {
-            let text = format!("error: `{}` has no size `{name}`; it has {}", entry.name, entry.symbols.join(", "));
+            entry.symbols.iter().map(|s| self.size.iter().find(|(n, _)| *n == s.name).map(|(_, v)| *v)).collect();
+        if let Some((name, _)) = self.size.iter().find(|(n, _)| !entry.symbols.iter().any(|s| s.name == *n)) {
+            let known: Vec<&str> = entry.symbols.iter().map(|s| s.name.as_str()).collect();
+            let text = format!("error: `{}` has no size `{name}`; it has {}", entry.name, known.join(", "));
             return Err(Failure(text));
         }
         let given = |port: &Port| self.input.iter().find(|(n, _)| *n == port.name).map(|(_, v)| v.as_str());
@@ -110,9 +111,15 @@ impl Given {
                 Some(file) => Some(from_file(Path::new(file), port, &mut sizes)?),
             });
         }
+        // Of an input that is a size, `--size` gives the value.
+        let value = |input: usize| {
+            let mut symbols = entry.symbols.iter().zip(&sizes);
+            symbols.find_map(|(s, n)| if s.chosen.is_by(input) { *n } else { None })
+        };
         let mut state = self.seed ^ 0x2545f4914f6cdd1d;
-        let made = entry.inputs.iter().zip(read).map(|(port, tensor)| match (tensor, given(port)) {
+        let made = entry.inputs.iter().zip(read).enumerate().map(|(i, (port, tensor))| match (tensor, given(port)) {
             (Some(tensor), _) => Ok(tensor),
+            (None, _) if let Some(n) = value(i) => Ok(Tensor::from_f64(port.elem, &[], [n as f64])),
             (None, None) if !random => {
                 Err(Failure(format!("error: input `{}` is not given: --input {}=FILE", port.name, port.name)))
             }
@@ -145,13 +152,13 @@ fn from_file(path: &Path, port: &Port, sizes: &mut [Option<usize>]) -> Result<Te
 fn make(
     port: &Port,
     sizes: &[Option<usize>],
-    names: &[String],
+    symbols: &[Symbol],
     zeros: bool,
     state: &mut u64,
 ) -> Result<Tensor, Failure> {
     let known: Vec<i64> = sizes.iter().map(|s| s.map_or(1, |n| n as i64)).collect();
     let unknown = port.dims.iter().find_map(|d| match d {
-        Formula::Symbol(s) if sizes[*s].is_none() => Some(&names[*s]),
+        Formula::Symbol(s) if sizes[*s].is_none() => Some(&symbols[*s].name),
         _ => None,
     });
     if let Some(name) = unknown {

@@ -2,7 +2,7 @@
 
 use crate::constants::{Constant, Content};
 use crate::error::Error;
-use crate::plan::Planner;
+use crate::plan::{Planner, input_of_size};
 use cpu::EntryStep;
 use diag::SourceMap;
 use dsl::Stored;
@@ -288,6 +288,7 @@ impl Compiler {
         let target = Target { lanes: self.isa.lanes() as i64, registers: self.isa.registers() as i64 };
         let changing = |name: &str| kept.iter().any(|k| k.name == name);
         let mut graph = entry.graph;
+        self.refuse_computed_sizes(&graph)?;
         after("elaborate", &entry.name, &graph);
         let mut cx = self.fuel.map_or_else(Cx::default, Cx::with_fuel);
         let ran = passes::run(&mut graph, &mut cx, stop, &mut |pass, graph, time| {
@@ -341,6 +342,19 @@ impl Compiler {
         match self.jit {
             true => module.finish_by_jit().map_err(defect),
             false => module.blob().map_err(defect)?.map().map_err(Error::Memory),
+        }
+    }
+
+    /// Plans take sizes from the caller alone.
+    fn refuse_computed_sizes(&self, graph: &Graph) -> Result<(), Error> {
+        match graph.sizes().find(|size| input_of_size(graph, *size).is_none()) {
+            None => Ok(()),
+            Some(size) => {
+                let place = self.sources.place(graph.node(size).origin.span);
+                let message = "this size is computed while the entry runs, and such sizes are not compiled yet; make it \
+                    an integer input of the entry";
+                Err(Error::Unsupported { place, message: message.into() })
+            }
         }
     }
 

@@ -60,9 +60,10 @@ fn moved(lowered: &Lowered<Function>) -> Dim {
 fn peak(lowered: &Lowered<Function>) -> Dim {
     let mut largest: Vec<Dim> = vec![];
     for step in 0..lowered.steps.len() {
-        let lives = lowered.buffers.iter().filter(|b| {
-            matches!(b.place, Place::Arena { first, last } if first <= step && step <= last)
-        });
+        let lives = lowered
+            .buffers
+            .iter()
+            .filter(|b| matches!(b.place, Place::Arena { first, last } if first <= step && step <= last));
         let bytes = |b: &lower::Buffer| b.dims.iter().cloned().product::<Dim>() * Dim::int(b.elem.size() as i64);
         let sum = lives.map(bytes).fold(Dim::int(0), |sum, n| sum + n);
         if !largest.iter().any(|known| covers(known, &sum)) {

@@ -25,7 +25,10 @@ pub use dsl::Entry as ModelEntry;
 pub use dsl::{Stored, Training, doc, weights};
 pub use dump::{PASSES, assembly, clif, cuda, format, vector_ir};
 pub use engine::file::is_program;
-pub use engine::{AsView, AsViewMut, CallError, Entry, Formula, Isa, Port, Session as EngineSession, Timed, View, ViewMut};
+pub use engine::{
+    AsView, AsViewMut, CallError, Chosen, Entry, Formula, Isa, Port, Session as EngineSession, Symbol, Timed, View,
+    ViewMut,
+};
 pub use error::Error;
 pub use graph::{Dim, Graph, Storage, TensorType};
 pub use session::Session;

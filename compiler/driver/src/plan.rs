@@ -3,16 +3,24 @@
 use crate::constants::Constant;
 use crate::error::Error;
 use diag::SourceMap;
-use engine::{Condition, Entry, Formula, Guard, Launch, Loop, Motion, Move, PlanBuffer, Port, Step};
+use engine::{Chosen, Condition, Entry, Formula, Guard, Launch, Loop, Motion, Move, PlanBuffer, Port, Step, Symbol};
 use graph::dim::Atom;
-use graph::{Dim, Fact, Graph, Storage};
+use graph::{Dim, Fact, Graph, Op, Storage, Value};
 use kernel::scheduled::SizeValue;
 use kernel::{Affine, Scheduled};
 use lower::{Lowered, LoweredKernel, Place};
+use std::sync::Arc;
 
 pub struct Planner<'g> {
     graph: &'g Graph,
-    symbols: Vec<String>,
+    /// Sizes that dims of inputs choose, then those that values choose.
+    symbols: Vec<Arc<str>>,
+}
+
+/// Number of the input whose value is that of a size that data chooses; none if the graph computes it.
+pub fn input_of_size(graph: &Graph, size: Value) -> Option<usize> {
+    let value = graph.owner(*graph.node(size).operands.first()?);
+    graph.operands.iter().filter(|o| o.storage == Storage::Input).position(|o| o.value == value)
 }
 
 impl Planner<'_> {
@@ -27,8 +35,16 @@ impl Planner<'_> {
         constants: &mut Vec<Constant>,
         sources: &SourceMap,
     ) -> Result<Entry, Error> {
-        let symbols = graph.symbols().iter().map(|s| s.to_string()).collect();
-        let planner = Planner { graph, symbols };
+        let mut planner = Planner { graph, symbols: graph.symbols() };
+        let mut symbols: Vec<Symbol> =
+            planner.symbols.iter().map(|s| Symbol { name: s.to_string(), chosen: Chosen::ByDims }).collect();
+        for value in graph.sizes() {
+            let Op::Size(size) = graph.op(value) else { continue };
+            let input = input_of_size(graph, value).ok_or_else(|| planner.unknown(&size.name))?;
+            let chosen = Chosen::ByValue { input, most: planner.formula(&size.most)? };
+            symbols.push(Symbol { name: size.name.clone(), chosen });
+            planner.symbols.push(size.name.as_str().into());
+        }
         let inputs = graph.operands.iter().filter(|o| o.storage == Storage::Input);
         let inputs = inputs.map(|o| planner.port(&o.name, o.value)).collect::<Result<Vec<_>, _>>()?;
         let outputs = graph.outputs.iter().map(|(n, v)| planner.port(n, *v)).collect::<Result<Vec<_>, _>>()?;
@@ -45,7 +61,8 @@ impl Planner<'_> {
             let number = kept.iter().position(|k| k == name);
             number.ok_or_else(|| Error::Defect(format!("`{name}` changes but is not kept")))
         };
-        let updates = graph.updates.iter().map(|(i, _)| number(*i)).collect::<Result<_, _>>()?;
+        let elsewhere = |i: &usize| lowered.buffers.iter().any(|b| b.place == Place::Next(*i));
+        let updates = graph.updates.iter().map(|(i, _)| *i).filter(elsewhere).map(number).collect::<Result<_, _>>()?;
         let mut buffers = vec![];
         for buffer in &lowered.buffers {
             let place = match &buffer.place {
@@ -82,7 +99,7 @@ impl Planner<'_> {
                 lower::Step::Loop(around) => Step::Loop(planner.around(around)?),
             });
         }
-        Ok(Entry { name: name.into(), symbols: planner.symbols, inputs, outputs, guards, buffers, steps, updates })
+        Ok(Entry { name: name.into(), symbols, inputs, outputs, guards, buffers, steps, updates })
     }
 
     fn launch<C>(&self, launch: &lower::Launch, lowered: &Lowered<C>, kernels: &[usize]) -> Result<Launch, Error> {
@@ -168,7 +185,7 @@ impl Planner<'_> {
 
     /// A size that the caller chooses, or one that a fact introduced: `H = 8 H'` makes `H'` an eighth of `H`.
     fn size(&self, name: &str) -> Result<Formula, Error> {
-        if let Some(i) = self.symbols.iter().position(|s| s == name) {
+        if let Some(i) = self.symbols.iter().position(|s| **s == *name) {
             return Ok(Formula::Symbol(i));
         }
         for (i, symbol) in self.symbols.iter().enumerate() {
@@ -178,7 +195,11 @@ impl Planner<'_> {
                 return Ok(Formula::Floor(Box::new(Formula::Symbol(i)), Box::new(Formula::Const(c))));
             }
         }
-        Err(Error::Defect(format!("the size `{name}` follows from no input of `{}`", self.graph.name)))
+        Err(self.unknown(name))
+    }
+
+    fn unknown(&self, size: &str) -> Error {
+        Error::Defect(format!("the size `{size}` follows from no input of `{}`", self.graph.name))
     }
 }
 

@@ -373,7 +373,7 @@ impl Graph {
     }
 
     /// Nodes that give a name to a size that data chooses.
-    fn sizes(&self) -> impl Iterator<Item = Value> + '_ {
+    pub fn sizes(&self) -> impl Iterator<Item = Value> + '_ {
         let nodes = self.nodes.node_indices().filter(|n| matches!(self.nodes[*n].op, Op::Size(_)));
         nodes.map(|n| Value { node: n.index() as u32, result: 0 })
     }

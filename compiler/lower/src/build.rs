@@ -4,7 +4,7 @@
 //! index; a stage gets its axes from the first place that reads it. So axes that are one in the model are one in the
 //! kernel, whatever views lie between.
 
-use graph::{Class, Compute, Dim, Elem, Graph, Group, GroupKind, Op, Source, TensorType, Value};
+use graph::{Class, Compute, Dim, Elem, Graph, Group, GroupKind, Op, Source, TensorType, Value, Verdict};
 use kernel::{
     Affine, Binary, BufferId, Combine, Expr, ExprId, Extent, Kernel, Literal, Role, SizeId, Subscript, VarId,
 };
@@ -449,7 +449,8 @@ impl Source for Builder<'_> {
         if let Some(at) = self.sizes.iter().position(|d| *d == dim) {
             return SizeId(at as u32).into();
         }
-        let (min, max) = (dim.as_var().is_some() as i64, self.graph.facts.upper_bound(&dim));
+        let positive = dim.as_var().is_some() && self.graph.facts.le(&Dim::int(1), &dim) == Verdict::Proved;
+        let (min, max) = (positive as i64, self.graph.facts.upper_bound(&dim));
         self.sizes.push(dim);
         kernel.size(format!("n{}", self.sizes.len() - 1), min, max).into()
     }

@@ -1,6 +1,7 @@
 //! Graphs to kernels: groups as nests, the schedule of each, and where every value lies in memory.
 
 pub mod build;
+mod in_place;
 pub mod merge;
 pub mod schedule;
 
@@ -240,6 +241,7 @@ pub fn lower<B: Backend>(
     lower.leave();
     lower.groups()?;
     let mut out = lower.out;
+    out.update_in_place(graph);
     out.moves();
     Ok(out)
 }
@@ -750,7 +752,8 @@ fn moved(built: &Built) -> Dim {
                 whole.insert(*buffer);
                 return;
             }
-            let points: Dim = vars(kernel, id).into_iter().map(|v| dim(kernel.axes[v.index()].extent, &built.sizes)).product();
+            let points: Dim =
+                vars(kernel, id).into_iter().map(|v| dim(kernel.axes[v.index()].extent, &built.sizes)).product();
             let sum = reached.remove(buffer).unwrap_or_default() + points;
             reached.insert(*buffer, sum);
         });

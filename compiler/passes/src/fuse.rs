@@ -75,7 +75,9 @@ struct Fuse<'g> {
 impl Fuse<'_> {
     fn form(&mut self) {
         for node in self.order.clone() {
-            if self.graph.is_view(node) || self.graph.is_given(node) {
+            // A size that nobody reads as a number is there for its name.
+            let named = matches!(self.graph.op(node), Op::Size(_)) && !self.graph.is_used(node);
+            if self.graph.is_view(node) || self.graph.is_given(node) || named {
                 continue;
             }
             let class = self.graph.op(node).class();

@@ -5,7 +5,7 @@
 
 use crate::code::Blob;
 use crate::isa::Isa;
-use crate::plan::{Constant, Entry, Kept, Move, Place, Program, Step};
+use crate::plan::{Chosen, Constant, Entry, Kept, Move, Place, Program, Step, Symbol};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -99,6 +99,15 @@ impl Loaded<'_> {
             let name = &entry.name;
             if entry.updates.iter().any(|k| *k >= self.kept.len()) {
                 return Err(format!("`{name}` updates what is not there"));
+            }
+            let unchosen = |s: &&Symbol| match &s.chosen {
+                Chosen::ByDims => false,
+                Chosen::ByValue { input, .. } => {
+                    entry.inputs.get(*input).is_none_or(|port| !port.elem.is_int() || !port.dims.is_empty())
+                }
+            };
+            if let Some(symbol) = entry.symbols.iter().find(unchosen) {
+                return Err(format!("no input of `{name}` chooses {}", symbol.name));
             }
             for (index, buffer) in entry.buffers.iter().enumerate() {
                 let there = match &buffer.place {

@@ -15,6 +15,7 @@ pub use formula::Formula;
 pub use helper::Helper;
 pub use isa::Isa;
 pub use plan::{
-    Condition, Constant, Entry, Guard, Kept, Launch, Loop, Motion, Move, Place, PlanBuffer, Port, Program, Step,
+    Chosen, Condition, Constant, Entry, Guard, Kept, Launch, Loop, Motion, Move, Place, PlanBuffer, Port, Program,
+    Step, Symbol,
 };
 pub use session::{AsView, AsViewMut, CallError, Session, Timed, View, ViewMut};

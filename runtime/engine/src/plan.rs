@@ -118,11 +118,33 @@ pub enum Condition {
     AtMost(Formula, Formula),
 }
 
+/// A size that the caller of an entry chooses.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Symbol {
+    pub name: String,
+    pub chosen: Chosen,
+}
+
+/// What chooses a size.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Chosen {
+    /// Dims of inputs. The size is at least 1.
+    ByDims,
+    /// The value of an integer input without dims, from 0 to `most`.
+    ByValue { input: usize, most: Formula },
+}
+
+impl Chosen {
+    /// Whether the value of an input chooses the size.
+    pub fn is_by(&self, value_of: usize) -> bool {
+        matches!(self, Chosen::ByValue { input, .. } if *input == value_of)
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     pub name: String,
-    /// Names of the dims that the caller's inputs choose, each at least 1.
-    pub symbols: Vec<String>,
+    pub symbols: Vec<Symbol>,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
     pub guards: Vec<Guard>,

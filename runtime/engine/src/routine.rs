@@ -146,9 +146,20 @@ impl Table {
         }
     }
 
+    /// The error word, which kernels of other threads may set too.
+    unsafe fn error<'a>(self) -> &'a AtomicI64 {
+        // SAFETY: the first slot points to it.
+        unsafe { AtomicI64::from_ptr(self.slot(0) as *mut i64) }
+    }
+
     unsafe fn fail(self, bit: i64) {
-        // SAFETY: the first slot points to the error word, which kernels of other threads may set too.
-        unsafe { AtomicI64::from_ptr(self.slot(0) as *mut i64).fetch_or(bit, Memory::Relaxed) };
+        // SAFETY: as above.
+        unsafe { self.error().fetch_or(bit, Memory::Relaxed) };
+    }
+
+    unsafe fn has_failed(self) -> bool {
+        // SAFETY: as above.
+        unsafe { self.error().load(Memory::Relaxed) != 0 }
     }
 }
 
@@ -271,7 +282,8 @@ pub unsafe fn scatter(slots: *const u64, begin: i64, end: i64) {
     unsafe { for_elem!(table.size(1), run(table, begin..end)) }
 }
 
-/// `x` with `y` in place of a part of it that begins where `start` says. Sizes: 1, bytes of an element, element type of
+/// `x` with `y` in place of a part of it that begins where `start` says. The result may lie where `x` does; then it is not
+/// touched in a call that has failed already. Sizes: 1, bytes of an element, element type of
 /// `start`, rank, dims of `x`, dims of `y`.
 pub unsafe fn update_at(slots: *const u64, begin: i64, end: i64) {
     if begin >= end {
@@ -285,8 +297,14 @@ pub unsafe fn update_at(slots: *const u64, begin: i64, end: i64) {
         let part = |axis: usize| table.size(4 + rank + axis);
         let start = |axis: usize| table.index(1, elem, axis);
         let all = (0..rank).map(whole).product::<usize>() * bytes;
+        let in_place = table.slot(1) == table.slot(4);
+        if in_place && table.has_failed() {
+            return;
+        }
         let out = table.write::<u8>(3, 0, all);
-        out.copy_from_slice(table.read::<u8>(0, 0, all));
+        if !in_place {
+            out.copy_from_slice(table.read::<u8>(0, 0, all));
+        }
         let fits = |axis: usize| {
             usize::try_from(start(axis)).ok().and_then(|s| s.checked_add(part(axis))).is_some_and(|e| e <= whole(axis))
         };

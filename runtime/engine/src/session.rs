@@ -1,11 +1,11 @@
 //! A session: the memory of one caller, and calls of entries.
 //!
-//! Sizes come from the shapes of the inputs. A call with the sizes of the one before touches no allocator: argument
+//! Sizes come from the shapes of the inputs, and from the values of some. A call with the sizes of the one before touches no allocator: argument
 //! tables are ready, only the pointers to inputs and outputs are put in.
 
 use crate::code::{DIVISION_BY_ZERO, EntryFn, KernelFn};
 use crate::formula::Formula;
-use crate::plan::{Condition, Constant, Entry, Launch, Motion, Place, PlanBuffer, Port, Program, Step};
+use crate::plan::{Chosen, Condition, Constant, Entry, Launch, Motion, Place, PlanBuffer, Port, Program, Step};
 use crate::pool::{Job, Pool};
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,6 +32,8 @@ pub enum CallError {
     InputBytes { name: String, ty: String, bytes: usize },
     #[error("output `{name}` must have room for {expected}, got {got}")]
     Output { name: String, expected: String, got: String },
+    #[error("input `{name}` chooses a size and must be from 0 to {most}, got {got}")]
+    Size { name: String, most: i64, got: i128 },
     #[error("{0}")]
     Guard(String),
     #[error("sizes {0} are too large for this machine's integers")]
@@ -370,6 +372,10 @@ impl Session {
         if let Some(bound) = &self.bound[entry]
             && bound.arena == self.arena.as_ptr() as usize
             && plan.inputs.iter().zip(inputs).all(|(port, view)| fits(port, &view.as_view(), &bound.symbols))
+            && plan.symbols.iter().zip(&bound.symbols).all(|(symbol, n)| match &symbol.chosen {
+                Chosen::ByDims => true,
+                Chosen::ByValue { input, .. } => integer(&inputs[*input].as_view()) == *n as i128,
+            })
         {
             return Ok(());
         }
@@ -390,7 +396,8 @@ impl Session {
         }
         let (offsets, peak) = place(plan, &bytes);
         if peak > self.arena.len() {
-            self.arena = AlignedBytes::zeroed(peak);
+            // Half as much again, so that sizes that grow from call to call seldom need new memory.
+            self.arena = AlignedBytes::zeroed(peak.max(self.arena.len() / 2 * 3));
         }
         let threads = self.pool.threads();
         let launches = plan.steps.iter().filter_map(Step::launch);
@@ -557,7 +564,16 @@ fn fits(port: &Port, view: &View, symbols: &[i64]) -> bool {
     kind && port.dims.iter().zip(view.shape).all(same) && view.is_whole()
 }
 
-/// The symbols' values from the shapes of the inputs.
+/// The integer that a view without dims holds.
+fn integer(view: &View) -> i128 {
+    let negative = view.elem.is_signed() && view.bytes.last().is_some_and(|byte| *byte > 127);
+    let bytes = view.bytes.iter().copied().chain(std::iter::repeat(if negative { 255 } else { 0 }));
+    let mut whole = [0; 16];
+    whole.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    i128::from_le_bytes(whole)
+}
+
+/// The symbols' values from the shapes of the inputs, and from the values of those that choose a size.
 fn solve(plan: &Entry, inputs: &[View]) -> Result<Vec<i64>, CallError> {
     let mut symbols: Vec<Option<i64>> = vec![None; plan.symbols.len()];
     for (port, view) in plan.inputs.iter().zip(inputs) {
@@ -572,13 +588,22 @@ fn solve(plan: &Entry, inputs: &[View]) -> Result<Vec<i64>, CallError> {
             }
         }
     }
-    let known: Vec<i64> = symbols.iter().map(|s| s.unwrap_or(0)).collect();
+    let mut known: Vec<i64> = symbols.iter().map(|s| s.unwrap_or(0)).collect();
+    for (s, symbol) in plan.symbols.iter().enumerate() {
+        let Chosen::ByValue { input, most } = &symbol.chosen else { continue };
+        let most = most.evaluate(&known).ok_or_else(|| CallError::Overflow(named(plan, &known)))?;
+        let got = integer(&inputs[*input]);
+        known[s] = match i64::try_from(got) {
+            Ok(n) if (0..=most).contains(&n) => n,
+            _ => return Err(CallError::Size { name: plan.inputs[*input].name.clone(), most, got }),
+        };
+    }
     let wrong = plan.inputs.iter().zip(inputs).find(|(port, view)| !fits(port, view, &known));
     if let Some((port, view)) = wrong {
         return Err(mismatch(plan, port, view));
     }
-    match known.iter().position(|n| *n < 1) {
-        Some(s) => Err(CallError::Guard(format!("`{}` needs {} >= 1, got 0", plan.name, plan.symbols[s]))),
+    match plan.symbols.iter().zip(&known).find(|(s, n)| matches!(s.chosen, Chosen::ByDims) && **n < 1) {
+        Some((s, _)) => Err(CallError::Guard(format!("`{}` needs {} >= 1, got 0", plan.name, s.name))),
         None => Ok(known),
     }
 }
@@ -619,7 +644,7 @@ fn mismatch(plan: &Entry, port: &Port, view: &View) -> CallError {
     }
     let dim = |d: &Formula| match d {
         Formula::Const(n) => n.to_string(),
-        Formula::Symbol(s) => plan.symbols[*s].clone(),
+        Formula::Symbol(s) => plan.symbols[*s].name.clone(),
         _ => "_".into(),
     };
     let dims: Vec<String> = port.dims.iter().map(dim).collect();
@@ -633,6 +658,6 @@ fn concrete(elem: Elem, shape: &[usize]) -> String {
 }
 
 fn named(plan: &Entry, symbols: &[i64]) -> String {
-    let each: Vec<String> = plan.symbols.iter().zip(symbols).map(|(n, v)| format!("{n} = {v}")).collect();
+    let each: Vec<String> = plan.symbols.iter().zip(symbols).map(|(s, v)| format!("{} = {v}", s.name)).collect();
     each.join(", ")
 }

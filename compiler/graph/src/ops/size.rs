@@ -1,10 +1,11 @@
 use crate::array::Array;
 use crate::dim::Dim;
+use kernel::ExprId;
 use tensor::Elem;
 
 op! {
     /// An integer as a size: where the graph says `name`, it means the value of `x`, from 0 to `most`.
-    "size" = Size(x) { name: String, most: Dim } kind Structural
+    "size" = Size(x) { name: String, most: Dim } kind Element
 }
 
 impl super::Primitive for Size {
@@ -23,6 +24,11 @@ impl super::Primitive for Size {
             true => Ok(vec![Array::scalar(Elem::I64, value)]),
             false => Err(crate::OpError::Condition(format!("`{}` is {value}, not in 0..={most}", self.name))),
         }
+    }
+
+    fn compute(&self, c: &mut crate::Compute) -> Option<ExprId> {
+        let x = c.same(0)?;
+        Some(c.kernel.exprs.cast(Elem::I64, x))
     }
 
     fn vjp(&self, _: &crate::Vjp) -> Vec<crate::Grad> {
