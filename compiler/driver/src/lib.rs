@@ -29,4 +29,4 @@ pub use engine::{AsView, AsViewMut, CallError, Entry, Formula, Isa, Port, Sessio
 pub use error::Error;
 pub use graph::{Dim, Graph, Storage, TensorType};
 pub use session::Session;
-pub use tensor::{Elem, Tensor, npy, safetensors, write_whole};
+pub use tensor::{Elem, FileError, Tensor, npy, safetensors, write_whole};
