@@ -18,7 +18,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let mut docs = match &arguments.file {
         None => vec![],
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| nnc::Error::Read { path: path.clone(), error })?;
+            let text = tensor::read_text(path)?;
             let name = path.display().to_string();
             doc::file(&name, &text)
                 .ok_or_else(|| Failure(format!("error: {name} does not parse; nnc check says why")))?

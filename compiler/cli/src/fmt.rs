@@ -3,7 +3,6 @@
 use crate::{Failure, print};
 use similar::TextDiff;
 use std::fmt::Write;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -23,7 +22,10 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     for path in &arguments.files {
         let piped = path == Path::new("-");
         let name = if piped { "standard input".into() } else { path.display().to_string() };
-        let text = read(path, piped).map_err(|e| Failure(format!("error: {name}: {e}")))?;
+        let text = match piped {
+            true => tensor::text_of(std::io::stdin(), Path::new(&name))?,
+            false => tensor::read_text(path)?,
+        };
         let tidy = nnc::format(&name, &text)?;
         if arguments.check {
             if tidy != text {
@@ -43,18 +45,9 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     match untidy {
         0 => Ok(out),
         n => {
-            print(&out);
+            print(&out)?;
             let files = if n == 1 { "1 file is" } else { &format!("{n} files are") };
             Err(Failure(format!("error: {files} not laid out as `nnc fmt` does it")))
         }
     }
-}
-
-fn read(path: &Path, piped: bool) -> std::io::Result<String> {
-    if !piped {
-        return std::fs::read_to_string(path);
-    }
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
-    Ok(text)
 }

@@ -164,18 +164,26 @@ fn make(
     if let Some(name) = unknown {
         return Err(Failure(format!("error: input `{}` needs a size: --size {name}=N", port.name)));
     }
-    let shape: Vec<usize> = port.dims.iter().map(|d| d.evaluate(&known).unwrap_or(0).max(0) as usize).collect();
+    let size = |d: &Formula| d.evaluate(&known).and_then(|n| usize::try_from(n).ok());
+    let shape: Option<Vec<usize>> = port.dims.iter().map(size).collect();
+    let tensor = shape.and_then(|shape| Tensor::try_zeros(port.elem, &shape));
+    let Some(mut tensor) = tensor else {
+        let text = format!("error: input `{}` is too large for this machine; give smaller sizes", port.name);
+        return Err(Failure(text));
+    };
+    if zeros {
+        return Ok(tensor);
+    }
     let mut unit = || {
         *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (*state >> 40) as f64 / (1u64 << 24) as f64
     };
-    let mut next = || match port.elem {
-        _ if zeros => 0.0,
+    let next = || match port.elem {
         Elem::Bool => 1.0,
         e if e.is_float() => unit() * 2.0 - 1.0,
         // Small enough for any table.
         _ => (unit() * 2.0).floor(),
     };
-    let len = shape.iter().product();
-    Ok(Tensor::from_f64(port.elem, &shape, std::iter::repeat_with(&mut next).take(len)))
+    tensor.fill(std::iter::repeat_with(next));
+    Ok(tensor)
 }

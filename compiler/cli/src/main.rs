@@ -13,8 +13,8 @@ mod run;
 mod text;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -122,22 +122,25 @@ fn main() -> ExitCode {
         Command::Explain { code } => explain(&code),
         Command::Completions { shell } => Ok(completions(shell)),
     };
-    match result {
-        Ok(text) => {
-            print(&text);
-            ExitCode::SUCCESS
-        }
+    match result.and_then(|text| print(&text)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(Failure(message)) => {
-            eprintln!("{message}");
+            // Where nobody reads errors there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "{message}");
             ExitCode::FAILURE
         }
     }
 }
 
 /// Prints to standard output; a reader that has gone away, as in `nnc dump … | head`, is no mistake.
-fn print(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(nnc::FileError::io(Path::new("standard output"), error).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn completions(shell: clap_complete::Shell) -> String {

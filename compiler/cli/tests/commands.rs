@@ -88,9 +88,9 @@ fn a_program_runs_without_its_source() {
         let message = nnc(&format!("run {path} {SEVEN}")).refused();
         message.trim().rsplit(": ").next().unwrap().to_string()
     };
-    assert_eq!(damaged(|b| b[200] ^= 1), "its content does not match its hash");
-    assert_eq!(damaged(|b| b.truncate(100)), "its content does not match its hash");
-    assert_eq!(damaged(|b| b.truncate(20)), "the file is cut short");
+    assert_eq!(damaged(|b| b[200] ^= 1), "its content does not match its hash; compile it anew");
+    assert_eq!(damaged(|b| b.truncate(100)), "its content does not match its hash; compile it anew");
+    assert_eq!(damaged(|b| b.truncate(20)), "the file is cut short; compile it anew");
 }
 
 #[test]

@@ -41,6 +41,15 @@ codes! {
     102 TOO_DEEP "brackets or blocks are nested too deep"
         "Nesting is limited so that no input can exhaust the stack. Give parts of the expression names of their own."
         "const a = (((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((1)))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))\nmodel M(x: [B, 8]) -> [B, 8] = a * x"
+    103 TOO_LONG "elaborating the model takes too long"
+        "Functions run and loops unroll while a model is elaborated. How much that may be is limited, so that no input can
+exhaust time or memory: functions that call others twice, one after the other, double the work with each level."
+        "model M(x: [B, 8]) -> [B, 8] {
+  for i in 0..1000000 {
+    for j in 0..1000000 { n = i * j }
+  }
+  x
+}"
     201 UNKNOWN_NAME "a name is not known here"
         "Names come from locals, inputs, dims of the signature, configuration, items of the file, imports and the
 standard library, in that order. A new dim starts with a capital."

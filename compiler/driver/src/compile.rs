@@ -36,7 +36,7 @@ enum Source {
 /// A compiler for the model in a file.
 pub fn compile(path: impl AsRef<Path>) -> Result<Compiler, Error> {
     let path = path.as_ref();
-    let text = std::fs::read_to_string(path).map_err(|error| Error::Read { path: path.into(), error })?;
+    let text = tensor::read_text(path)?;
     let mut compiler = compile_text(&path.display().to_string(), &text);
     if let Source::File(file) = compiler.source {
         read_imports(&mut compiler.sources, file);
@@ -51,7 +51,7 @@ fn read_imports(sources: &mut SourceMap, file: diag::FileId) {
         for path in dsl::imports(sources.text(file)) {
             let name = dsl::import_path(sources.name(file), &path);
             if sources.find(&name).is_none()
-                && let Ok(text) = std::fs::read_to_string(&name)
+                && let Ok(text) = tensor::read_text(Path::new(&name))
             {
                 open.push(sources.add(name, text));
             }

@@ -101,22 +101,26 @@ impl Model {
                 state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 ((state >> 40) as f64 / (1u64 << 24) as f64 * 2.0 - 1.0) * bound
             };
-            let len = shape.iter().product();
-            Ok(Tensor::from_f64(stored.ty.elem, &shape, std::iter::repeat_with(next).take(len)))
+            let tensor = Tensor::try_zeros(stored.ty.elem, &shape);
+            let bytes = tensor::size_in_bytes(stored.ty.elem, &shape);
+            let mut tensor = tensor.ok_or_else(|| too_large(&self.name, bytes))?;
+            tensor.fill(std::iter::repeat_with(next));
+            Ok(tensor)
         })
     }
 
     /// The program with the tensor that `stored` gives for each parameter, state included.
     pub fn with(&self, stored: &mut dyn FnMut(&str) -> Result<Tensor, Error>) -> Result<Program, Error> {
         let mut places = vec![];
-        let mut total = 0;
+        let mut total = 0usize;
         for constant in &self.constants {
-            let len = constant.packed_len();
+            let len = constant.packed_len().ok_or_else(|| too_large(&self.name, None))?;
             places.push((total, len));
             // A line apart, so that reads past an end stay inside.
-            total += len.next_multiple_of(LINE) + LINE;
+            let room = len.checked_next_multiple_of(LINE).and_then(|n| n.checked_add(LINE));
+            total = room.and_then(|n| total.checked_add(n)).ok_or_else(|| too_large(&self.name, None))?;
         }
-        let mut memory = AlignedBytes::zeroed(total);
+        let mut memory = AlignedBytes::try_zeroed(total).ok_or_else(|| too_large(&self.name, Some(total)))?;
         for (constant, (offset, len)) in self.constants.iter().zip(&places) {
             let tensor = match &constant.content {
                 Content::Values(values) => Tensor::from_f64(constant.elem, &constant.dims, values.iter().copied()),
@@ -125,6 +129,12 @@ impl Model {
                     if tensor.elem.is_float() != constant.elem.is_float() {
                         let text =
                             format!("`{name}` holds {} in the file; the model needs {}", tensor.elem, constant.elem);
+                        return Err(Error::Weights(text));
+                    }
+                    if tensor::size_in_bytes(tensor.elem, &constant.dims) != Some(tensor.bytes.len()) {
+                        let (shape, bytes) = (&tensor.shape, tensor.bytes.len());
+                        let text =
+                            format!("`{name}` must have shape {:?}, got {shape:?} in {bytes} bytes", constant.dims);
                         return Err(Error::Weights(text));
                     }
                     tensor.cast(constant.elem)
@@ -158,6 +168,11 @@ pub fn sources(
 ) -> Result<Vec<Source>, Error> {
     let files = files.iter().map(|f| Weights::open(f.as_ref())).collect::<Result<Vec<_>, _>>()?;
     assign(model, stored, rules, &files, chosen)
+}
+
+fn too_large(model: &str, bytes: Option<usize>) -> Error {
+    let bytes = bytes.map_or("more bytes than can be counted".into(), |n| format!("{n} bytes"));
+    Error::TooLarge { model: model.into(), bytes }
 }
 
 fn assign(
@@ -213,7 +228,7 @@ fn adapted(adapt: &Adapt, parts: Vec<Tensor>) -> Tensor {
             shape.swap(rank - 2, rank - 1);
             let (rows, columns) = (shape[rank - 1], shape[rank - 2]);
             let mut bytes = Vec::with_capacity(first.bytes.len());
-            for matrix in first.bytes.chunks_exact(rows * columns * size) {
+            for matrix in first.bytes.chunks_exact((rows * columns * size).max(1)) {
                 for c in 0..columns {
                     for r in 0..rows {
                         let at = (r * columns + c) * size;
@@ -257,13 +272,12 @@ impl Constant {
         layout.iter().map(each).collect()
     }
 
-    /// Bytes in the layout that the kernel reads.
-    fn packed_len(&self) -> usize {
-        let elements: usize = match &self.layout {
-            Some(layout) => self.extents(layout).iter().product(),
-            None => self.dims.iter().product(),
-        };
-        elements * self.elem.size()
+    /// Bytes in the layout that the kernel reads, if they can be counted.
+    fn packed_len(&self) -> Option<usize> {
+        match &self.layout {
+            Some(layout) => tensor::size_in_bytes(self.elem, &self.extents(layout)),
+            None => tensor::size_in_bytes(self.elem, &self.dims),
+        }
     }
 }
 

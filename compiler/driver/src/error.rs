@@ -1,12 +1,9 @@
 //! Everything that can go wrong between a file and a result.
 
 use diag::{Diagnostic, SourceMap};
-use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{}: {error}", path.display())]
-    Read { path: PathBuf, error: std::io::Error },
     /// Mistakes in a model, with the texts they point into.
     #[error("{}", render(diagnostics, sources))]
     Model { diagnostics: Vec<Diagnostic>, sources: Box<SourceMap> },
@@ -28,6 +25,11 @@ pub enum Error {
     Call(#[from] engine::CallError),
     #[error("executable memory: {0}")]
     Memory(std::io::Error),
+    /// What a model stores is more than this machine has room for.
+    #[error(
+        "the parameters and constants of {model} need {bytes}, more than this machine has free; make the model smaller"
+    )]
+    TooLarge { model: String, bytes: String },
 }
 
 fn render(diagnostics: &[Diagnostic], sources: &SourceMap) -> String {

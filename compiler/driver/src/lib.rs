@@ -32,4 +32,4 @@ pub use engine::{
 pub use error::Error;
 pub use graph::{Dim, Graph, Storage, TensorType};
 pub use session::Session;
-pub use tensor::{Elem, Tensor, npy, safetensors, write_whole};
+pub use tensor::{Elem, FileError, Tensor, npy, safetensors, write_whole};

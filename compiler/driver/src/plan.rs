@@ -151,11 +151,16 @@ impl Planner<'_> {
     }
 
     fn formula(&self, dim: &Dim) -> Result<Formula, Error> {
-        let divisor = dim.terms().map(|(_, c)| *c.denom()).fold(1, lcm);
+        let large = || Error::Unsupported {
+            place: format!("`{}`", self.graph.name),
+            message: format!("{dim} does not fit 64 bits; make sizes smaller"),
+        };
+        let divisor = dim.terms().map(|(_, c)| *c.denom()).try_fold(1, lcm).ok_or_else(large)?;
         let mut sum = vec![];
         for (monomial, factor) in dim.terms() {
             let mut product = vec![];
-            let whole = *factor.numer() * (divisor / *factor.denom());
+            let whole = factor.numer().checked_mul(divisor / *factor.denom());
+            let whole = whole.and_then(|n| i64::try_from(n).ok()).ok_or_else(large)?;
             if whole != 1 || monomial.is_empty() {
                 product.push(Formula::Const(whole));
             }
@@ -169,6 +174,7 @@ impl Planner<'_> {
             0 => Formula::Const(0),
             _ => single(sum, Formula::Add),
         };
+        let divisor = i64::try_from(divisor).map_err(|_| large())?;
         Ok(if divisor == 1 { sum } else { Formula::Floor(Box::new(sum), Box::new(Formula::Const(divisor))) })
     }
 
@@ -210,12 +216,12 @@ fn single(mut parts: Vec<Formula>, many: impl Fn(Vec<Formula>) -> Formula) -> Fo
     }
 }
 
-fn lcm(a: i64, b: i64) -> i64 {
+fn lcm(a: i128, b: i128) -> Option<i128> {
     let (mut x, mut y) = (a, b);
     while y != 0 {
         (x, y) = (y, x % y);
     }
-    a / x * b
+    (a / x).checked_mul(b)
 }
 
 /// An affine over a kernel's sizes, given those that are its arguments.

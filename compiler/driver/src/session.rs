@@ -1,7 +1,7 @@
 //! Calls with tensors by value. The engine's own session takes views and allocates nothing.
 
 use crate::error::Error;
-use engine::{AsView, Entry};
+use engine::{AsView, CallError, Entry};
 use std::sync::Arc;
 use tensor::Tensor;
 
@@ -25,7 +25,11 @@ impl Session {
         let index = self.inner.entry_index(entry)?;
         let shapes = self.inner.output_shapes(index, inputs)?;
         let ports = &self.program.entries[index].outputs;
-        let mut outputs: Vec<Tensor> = ports.iter().zip(&shapes).map(|(p, s)| Tensor::zeros(p.elem, s)).collect();
+        let mut outputs = vec![];
+        for (port, shape) in ports.iter().zip(&shapes) {
+            let room = Tensor::try_zeros(port.elem, shape);
+            outputs.push(room.ok_or_else(|| CallError::no_room(&self.program.entries[index], port, shape))?);
+        }
         self.call_into(index, inputs, &mut outputs)?;
         Ok(outputs)
     }

@@ -5,7 +5,32 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-type Rational = Ratio<i64>;
+pub type Rational = Ratio<i128>;
+
+/// Where coefficients end. No size comes near it, but what a hostile text multiplies does: beyond, there is this number
+/// only, which has no place in 64 bits, so that what is made of it is refused.
+const HUGE: i128 = 1 << 120;
+
+fn bounded(numerator: Option<i128>, denominator: Option<i128>, negative: bool) -> Rational {
+    match (numerator, denominator) {
+        (Some(n), Some(d)) if n.unsigned_abs() <= HUGE as u128 && d.unsigned_abs() <= HUGE as u128 => {
+            Rational::new(n, d)
+        }
+        _ => Rational::from_integer(if negative { -HUGE } else { HUGE }),
+    }
+}
+
+pub(crate) fn product(a: Rational, b: Rational) -> Rational {
+    let negative = (*a.numer() < 0) != (*b.numer() < 0);
+    bounded(a.numer().checked_mul(*b.numer()), a.denom().checked_mul(*b.denom()), negative)
+}
+
+pub(crate) fn sum(a: Rational, b: Rational) -> Rational {
+    let parts = a.numer().checked_mul(*b.denom()).zip(b.numer().checked_mul(*a.denom()));
+    let whole = parts.and_then(|(x, y)| x.checked_add(y));
+    let larger = if b.numer().unsigned_abs() > a.numer().unsigned_abs() { b } else { a };
+    bounded(whole, a.denom().checked_mul(*b.denom()), *larger.numer() < 0)
+}
 
 /// What a polynomial is made of: a named size, or an operation that polynomials do not have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,7 +53,7 @@ pub struct Dim {
 
 impl Dim {
     pub fn int(n: i64) -> Dim {
-        Dim::rational(Rational::from_integer(n))
+        Dim::rational(Rational::from_integer(n.into()))
     }
 
     pub fn rational(r: Rational) -> Dim {
@@ -49,7 +74,7 @@ impl Dim {
 
     fn add_term(&mut self, monomial: Monomial, factor: Rational) {
         let zero = Rational::from_integer(0);
-        let sum = self.terms.get(&monomial).copied().unwrap_or(zero) + factor;
+        let sum = sum(self.terms.get(&monomial).copied().unwrap_or(zero), factor);
         if sum == zero {
             self.terms.remove(&monomial);
         } else {
@@ -70,7 +95,7 @@ impl Dim {
     }
 
     pub fn as_int(&self) -> Option<i64> {
-        self.as_rational().filter(|r| r.is_integer()).map(|r| r.to_integer())
+        self.as_rational().filter(|r| r.is_integer()).and_then(|r| r.to_integer().try_into().ok())
     }
 
     /// The name, if this is one named size and nothing else.
@@ -82,18 +107,27 @@ impl Dim {
         }
     }
 
+    /// How many factors the longest of its terms has.
+    pub fn degree(&self) -> u32 {
+        self.terms.keys().map(|m| m.iter().map(|(_, power)| power).sum()).max().unwrap_or(0)
+    }
+
     pub fn is_integral(&self) -> bool {
         self.terms.values().all(|c| c.is_integer())
     }
 
-    pub fn times(&self, factor: Rational) -> Dim {
+    pub fn times(&self, factor: i64) -> Dim {
+        self.scaled(Rational::from_integer(factor.into()))
+    }
+
+    pub fn scaled(&self, factor: Rational) -> Dim {
         let mut dim = Dim::default();
-        self.terms.iter().for_each(|(m, c)| dim.add_term(m.clone(), *c * factor));
+        self.terms.iter().for_each(|(m, c)| dim.add_term(m.clone(), product(*c, factor)));
         dim
     }
 
     fn negated(&self) -> Dim {
-        self.times(Rational::from_integer(-1))
+        self.times(-1)
     }
 
     /// The exact quotient: by a constant, or where one monomial divides every term.
@@ -106,7 +140,7 @@ impl Dim {
         };
         let mut out = Dim::default();
         for (monomial, c) in &self.terms {
-            out.add_term(divide(monomial, divisor)?, c / factor);
+            out.add_term(divide(monomial, divisor)?, product(*c, factor.recip()));
         }
         Some(out)
     }
@@ -151,11 +185,13 @@ impl Dim {
     fn split_multiples(&self, c: i64) -> (Dim, Dim) {
         let (mut whole, mut rest) = (Dim::default(), Dim::default());
         for (monomial, factor) in &self.terms {
-            let quotient = (*factor / c).floor();
-            let multiple =
-                if monomial.is_empty() || (*factor / c).is_integer() { quotient } else { Rational::from_integer(0) };
+            let quotient = product(*factor, Rational::new(1, c.into()));
+            let multiple = match monomial.is_empty() || quotient.is_integer() {
+                true => quotient.floor(),
+                false => Rational::from_integer(0),
+            };
             whole.add_term(monomial.clone(), multiple);
-            rest.add_term(monomial.clone(), *factor - multiple * c);
+            rest.add_term(monomial.clone(), sum(*factor, product(multiple, Rational::from_integer(-i128::from(c)))));
         }
         (whole, rest)
     }
@@ -268,15 +304,15 @@ impl std::ops::Mul for Dim {
         let mut out = Dim::default();
         for (m, c) in &self.terms {
             for (n, d) in &other.terms {
-                let mut product = m.clone();
+                let mut monomial = m.clone();
                 for (atom, power) in n {
-                    match product.iter_mut().find(|(a, _)| a == atom) {
+                    match monomial.iter_mut().find(|(a, _)| a == atom) {
                         Some((_, p)) => *p += power,
-                        None => product.push((atom.clone(), *power)),
+                        None => monomial.push((atom.clone(), *power)),
                     }
                 }
-                product.sort();
-                out.add_term(product, c * d);
+                monomial.sort();
+                out.add_term(monomial, product(*c, *d));
             }
         }
         out
@@ -363,6 +399,15 @@ mod tests {
         assert_eq!(out, h);
         assert_eq!((h.clone() * Dim::int(4) + Dim::int(3)).rem(&Dim::int(2)), Dim::int(1));
         assert_eq!(Dim::int(7).div(&Dim::int(2)).unwrap().to_string(), "7/2");
+    }
+
+    #[test]
+    fn what_no_size_comes_near_is_no_size() {
+        let large = (0..5).fold(Dim::int(1), |d, _| d * Dim::int(i64::MAX));
+        assert_eq!(large.as_int(), None);
+        assert_eq!((large.clone() + large.clone()).as_int(), None);
+        assert_eq!((Dim::int(0) - large.clone()).floor_div(&Dim::int(3)).as_int(), None);
+        assert_eq!((Dim::var("B") * large.clone()).div(&large), Some(Dim::var("B")));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is known about sizes, and what follows from it.
 
+use crate::dim::{self, Rational};
 use crate::dim::{Atom, Dim};
-use num_rational::Ratio;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ impl Facts {
         }
         let one = Dim::int(1);
         let positive = |d: Dim| self.is_nonnegative(&(d - one.clone()));
-        if positive(difference.clone()) || positive(difference.times(Ratio::from_integer(-1))) {
+        if positive(difference.clone()) || positive(difference.times(-1)) {
             return Verdict::Refuted;
         }
         Verdict::Unknown
@@ -116,7 +116,7 @@ impl Facts {
         if self.is_nonnegative(&difference) {
             return Verdict::Proved;
         }
-        if self.is_nonnegative(&(difference.times(Ratio::from_integer(-1)) - Dim::int(1))) {
+        if self.is_nonnegative(&(difference.times(-1) - Dim::int(1))) {
             return Verdict::Refuted;
         }
         Verdict::Unknown
@@ -163,19 +163,20 @@ impl Facts {
     fn by_signs(&self, dim: &Dim) -> bool {
         let least = |name: &str| Dim::int(!self.from_zero.contains(name) as i64);
         let shifted = without_floors(dim).substitute(&|name| Some(Dim::var(name) + least(name)));
-        let zero = Ratio::from_integer(0);
+        let zero = Rational::from_integer(0);
         let mut least = zero;
         for (monomial, factor) in shifted.terms() {
             match &monomial[..] {
-                [] => least += factor,
+                [] => least = dim::sum(least, factor),
                 [(Atom::Rem(_, by), 1)] if factor < zero && by.as_int().is_some_and(|n| n > 0) => {
-                    least += factor * (by.as_int().unwrap_or(1) - 1);
+                    let most = Rational::from_integer((by.as_int().unwrap_or(1) - 1).into());
+                    least = dim::sum(least, dim::product(factor, most));
                 }
                 _ if factor < zero => return false,
                 _ => {}
             }
         }
-        least > Ratio::from_integer(-1)
+        least > Rational::from_integer(-1)
     }
 }
 
@@ -237,9 +238,9 @@ mod tests {
     fn floors_are_near_what_they_divide() {
         let facts = Facts::default();
         let half = v("n").floor_div(&Dim::int(2));
-        assert_eq!(facts.le(&half.times(2.into()), &v("n")), Verdict::Proved);
-        assert_eq!(facts.le(&v("n"), &(half.times(2.into()) + Dim::int(1))), Verdict::Proved);
-        assert_eq!(facts.le(&v("n"), &half.times(2.into())), Verdict::Unknown);
+        assert_eq!(facts.le(&half.times(2), &v("n")), Verdict::Proved);
+        assert_eq!(facts.le(&v("n"), &(half.times(2) + Dim::int(1))), Verdict::Proved);
+        assert_eq!(facts.le(&v("n"), &half.times(2)), Verdict::Unknown);
         assert_eq!(facts.le(&half, &v("n")), Verdict::Proved);
         // A window of 5 may find no place on an axis of n.
         assert_eq!(facts.le(&Dim::int(0), &(v("n") - Dim::int(5)).floor_div(&Dim::int(2))), Verdict::Unknown);

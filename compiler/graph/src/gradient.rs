@@ -303,8 +303,8 @@ impl Vjp<'_> {
         after[axis + 1] = step - 1;
         let padded = self.push(Pad { before: vec![0; apart.len()], after, value: 0.0 }, &[self.reshape(a, apart)]);
         let mut joined = dims.clone();
-        joined[axis] = dims[axis].times(step.into());
-        let stop = (dims[axis].clone() - Dim::int(1)).times(step.into()) + Dim::int(1);
+        joined[axis] = dims[axis].times(step);
+        let stop = (dims[axis].clone() - Dim::int(1)).times(step) + Dim::int(1);
         self.slice(self.reshape(padded, joined), axis, Dim::int(0), stop)
     }
 

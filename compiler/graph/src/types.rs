@@ -25,6 +25,19 @@ impl TensorType {
         self.dims.iter().cloned().product()
     }
 
+    /// Whether a memory can hold what is known of the elements, and counting them yields a formula of reasonable length.
+    pub fn is_countable(&self) -> bool {
+        const ELEMENTS: u128 = 1 << 48;
+        const TERMS: usize = 1 << 12;
+        let (mut elements, mut terms) = (1u128, 1usize);
+        for dim in &self.dims {
+            let largest = dim.terms().map(|(_, c)| c.numer().unsigned_abs()).max().unwrap_or(0);
+            elements = elements.saturating_mul(largest);
+            terms = terms.saturating_mul(dim.terms().count().max(1));
+        }
+        elements <= ELEMENTS && terms <= TERMS
+    }
+
     /// The same dims with another element type.
     pub fn with_elem(&self, elem: Elem) -> TensorType {
         TensorType { elem, dims: self.dims.clone() }

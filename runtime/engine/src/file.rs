@@ -4,17 +4,22 @@
 //! mapped, finds damage and files for other machines; it does not make a stranger's file safe to run.
 
 use crate::code::Blob;
+use crate::formula::Formula;
 use crate::isa::Isa;
-use crate::plan::{Chosen, Constant, Entry, Kept, Move, Place, Program, Step, Symbol};
+use crate::plan::{Chosen, Constant, Entry, Kept, Move, Place, PlanBuffer, Program, Step, Symbol};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use tensor::{AlignedBytes, FileError};
+use tensor::{AlignedBytes, FileError, open_data};
 
 /// The first line; its number changes with the format.
 const MAGIC: &[u8] = b"nnc program 4\n";
 const HASH: usize = 32;
+
+/// Loops of a plan inside each other, at most.
+const MOST_LOOPS: usize = 32;
 
 /// Bytes of scratch for a thread beyond which a plan is not believed.
 const MOST_SCRATCH: usize = 1 << 30;
@@ -42,10 +47,10 @@ struct Loaded<'b> {
 
 /// Whether a file begins as a program does.
 pub fn is_program(path: &Path) -> bool {
-    use std::io::Read;
+    // What comes through a pipe can be read once only, and a program does not.
+    let Ok((file, _)) = open_data(path) else { return false };
     let mut start = vec![];
-    let read = std::fs::File::open(path).and_then(|f| f.take(MAGIC.len() as u64).read_to_end(&mut start));
-    read.is_ok() && start == MAGIC
+    file.take(MAGIC.len() as u64).read_to_end(&mut start).is_ok() && start == MAGIC
 }
 
 impl Program {
@@ -62,17 +67,23 @@ impl Program {
 
     /// Reads what [`Program::save`] wrote.
     pub fn open(path: &Path) -> Result<Program, FileError> {
-        let bytes = std::fs::read(path).map_err(|e| FileError::io(path, e))?;
+        let mut bytes = vec![];
+        let (mut file, _) = open_data(path)?;
+        file.read_to_end(&mut bytes).map_err(|e| FileError::io(path, e))?;
         let wrong = |message: &str| FileError::content(path, message);
-        let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| wrong("not a program of this version of nnc"))?;
-        let (hash, body) = rest.split_at_checked(HASH).ok_or_else(|| wrong("the file is cut short"))?;
+        let rest =
+            bytes.strip_prefix(MAGIC).ok_or_else(|| wrong("not a program of this version of nnc; compile it anew"))?;
+        let (hash, body) =
+            rest.split_at_checked(HASH).ok_or_else(|| wrong("the file is cut short; compile it anew"))?;
         if Sha256::digest(body)[..] != *hash {
-            return Err(wrong("the file is damaged: its content does not match its hash"));
+            return Err(wrong("the file is damaged: its content does not match its hash; compile it anew"));
         }
         let loaded: Loaded = postcard::from_bytes(body).map_err(|e| wrong(&format!("not a program: {e}")))?;
         let (needed, here) = (loaded.code.isa, Isa::host());
         if needed > here {
-            return Err(wrong(&format!("the program is for {needed}; this machine has {here}")));
+            return Err(wrong(&format!(
+                "the program is for {needed}; this machine has {here}: compile with --target-cpu {here}"
+            )));
         }
         loaded.check().map_err(|part| wrong(&format!("not a program: {part}")))?;
         let code = loaded.code.map().map_err(|e| FileError::io(path, e))?;
@@ -95,60 +106,78 @@ impl Loaded<'_> {
         if let Some(k) = self.kept.iter().find(|k| k.initial.is_some_and(|c| c >= self.constants.len())) {
             return Err(format!("what `{}` starts as is not there", k.name));
         }
-        for entry in &self.entries {
-            let name = &entry.name;
-            if entry.updates.iter().any(|k| *k >= self.kept.len()) {
-                return Err(format!("`{name}` updates what is not there"));
+        self.entries.iter().try_for_each(|entry| self.check_entry(entry))
+    }
+
+    fn check_entry(&self, entry: &Entry) -> Result<(), String> {
+        let name = &entry.name;
+        let chosen = |dim: &Formula| !matches!(dim, Formula::Symbol(s) if *s >= entry.symbols.len());
+        let ports = entry.inputs.iter().chain(&entry.outputs);
+        if let Some(port) = ports.into_iter().find(|p| !p.dims.iter().all(chosen)) {
+            return Err(format!("`{}` of `{name}` has a size that is not there", port.name));
+        }
+        if entry.updates.iter().any(|k| *k >= self.kept.len()) {
+            return Err(format!("`{name}` updates what is not there"));
+        }
+        let unchosen = |s: &&Symbol| match &s.chosen {
+            Chosen::ByDims => false,
+            Chosen::ByValue { input, .. } => {
+                entry.inputs.get(*input).is_none_or(|port| !port.elem.is_int() || !port.dims.is_empty())
             }
-            let unchosen = |s: &&Symbol| match &s.chosen {
-                Chosen::ByDims => false,
-                Chosen::ByValue { input, .. } => {
-                    entry.inputs.get(*input).is_none_or(|port| !port.elem.is_int() || !port.dims.is_empty())
+        };
+        if let Some(symbol) = entry.symbols.iter().find(unchosen) {
+            return Err(format!("no input of `{name}` chooses {}", symbol.name));
+        }
+        for (index, buffer) in entry.buffers.iter().enumerate() {
+            if !self.has(entry, index, buffer) {
+                return Err(format!("`{name}` has a buffer in {:?}", buffer.place));
+            }
+        }
+        // Where the loops end that are under way.
+        let mut open = vec![entry.steps.len()];
+        for (index, step) in entry.steps.iter().enumerate() {
+            while open.len() > 1 && open.last() == Some(&index) {
+                open.pop();
+            }
+            let runs = match step {
+                Step::Launch(step) => {
+                    let buffers = step.buffers.iter().all(|b| *b < entry.buffers.len());
+                    step.kernel < self.code.kernels.len() && buffers && step.scratch <= MOST_SCRATCH
+                }
+                Step::Loop(around) => {
+                    let end = index.saturating_add(1).saturating_add(around.steps);
+                    let slots = |step: &Step| match step {
+                        Step::Launch(launch) => launch.buffers.len() + 1,
+                        Step::Loop(inner) => 3 * inner.moves.len(),
+                    };
+                    let moves = |m: &Move| (index + 1..end).contains(&m.step) && m.slot < slots(&entry.steps[m.step]);
+                    let fits = open.last().is_some_and(|around| end <= *around) && open.len() <= MOST_LOOPS;
+                    open.push(end);
+                    fits && around.moves.iter().all(moves)
                 }
             };
-            if let Some(symbol) = entry.symbols.iter().find(unchosen) {
-                return Err(format!("no input of `{name}` chooses {}", symbol.name));
-            }
-            for (index, buffer) in entry.buffers.iter().enumerate() {
-                let there = match &buffer.place {
-                    Place::Input(i) => *i < entry.inputs.len(),
-                    Place::Output(i) => *i < entry.outputs.len(),
-                    Place::Constant(i) => {
-                        let bytes = buffer.bytes.evaluate(&[]);
-                        self.constants.get(*i).is_some_and(|c| bytes.is_some_and(|n| n <= c.len as i64))
-                    }
-                    Place::Kept(k) | Place::Next(k) => *k < self.kept.len(),
-                    Place::Arena { first, last } => first <= last && *last < entry.steps.len(),
-                    Place::Part { of, moved_by, .. } => {
-                        *of < index && moved_by.is_none_or(|l| matches!(entry.steps.get(l), Some(Step::Loop(_))))
-                    }
-                };
-                if !there {
-                    return Err(format!("`{name}` has a buffer in {:?}", buffer.place));
-                }
-            }
-            for (index, step) in entry.steps.iter().enumerate() {
-                match step {
-                    Step::Launch(step) => {
-                        let buffers = step.buffers.iter().all(|b| *b < entry.buffers.len());
-                        if step.kernel >= self.code.kernels.len() || !buffers || step.scratch > MOST_SCRATCH {
-                            return Err(format!("`{name}` has a step `{}` that cannot run", step.name));
-                        }
-                    }
-                    Step::Loop(around) => {
-                        let inside = index + 1..entry.steps.len().min(index + 1 + around.steps);
-                        let slots = |step: &Step| match step {
-                            Step::Launch(launch) => launch.buffers.len() + 1,
-                            Step::Loop(inner) => 3 * inner.moves.len(),
-                        };
-                        let moves = |m: &Move| inside.contains(&m.step) && m.slot < slots(&entry.steps[m.step]);
-                        if inside.len() != around.steps || !around.moves.iter().all(moves) {
-                            return Err(format!("`{name}` has a loop that cannot run"));
-                        }
-                    }
-                }
+            if !runs {
+                return Err(format!("`{name}` has a step {index} that cannot run"));
             }
         }
         Ok(())
+    }
+
+    /// Whether the memory of a buffer is there.
+    fn has(&self, entry: &Entry, index: usize, buffer: &PlanBuffer) -> bool {
+        let in_constant = |c: usize| {
+            let bytes = buffer.bytes.evaluate(&[]).and_then(|n| usize::try_from(n).ok());
+            self.constants.get(c).is_some_and(|c| bytes.is_some_and(|n| n <= c.len))
+        };
+        match &buffer.place {
+            Place::Input(i) => *i < entry.inputs.len(),
+            Place::Output(i) => *i < entry.outputs.len(),
+            Place::Constant(i) => in_constant(*i),
+            Place::Kept(k) | Place::Next(k) => self.kept.get(*k).is_some_and(|k| k.initial.is_none_or(in_constant)),
+            Place::Arena { first, last } => first <= last && *last < entry.steps.len(),
+            Place::Part { of, moved_by, .. } => {
+                *of < index && moved_by.is_none_or(|l| matches!(entry.steps.get(l), Some(Step::Loop(_))))
+            }
+        }
     }
 }

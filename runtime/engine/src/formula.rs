@@ -1,6 +1,8 @@
 //! Whole numbers that depend on the sizes of one call: dims, buffer lengths, trip counts, guards.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::cell::Cell;
 
 /// An expression over the symbols of an entry (its dims that the caller chooses), evaluated once per new sizes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -8,14 +10,14 @@ pub enum Formula {
     Const(i64),
     /// Index into the entry's symbols.
     Symbol(usize),
-    Add(Vec<Formula>),
-    Mul(Vec<Formula>),
+    Add(#[serde(deserialize_with = "nested")] Vec<Formula>),
+    Mul(#[serde(deserialize_with = "nested")] Vec<Formula>),
     /// `floor(a / b)`, `b` positive.
-    Floor(Box<Formula>, Box<Formula>),
+    Floor(#[serde(deserialize_with = "nested")] Box<Formula>, #[serde(deserialize_with = "nested")] Box<Formula>),
     /// `a - b * floor(a / b)`, `b` positive.
-    Rem(Box<Formula>, Box<Formula>),
-    Min(Box<Formula>, Box<Formula>),
-    Max(Box<Formula>, Box<Formula>),
+    Rem(#[serde(deserialize_with = "nested")] Box<Formula>, #[serde(deserialize_with = "nested")] Box<Formula>),
+    Min(#[serde(deserialize_with = "nested")] Box<Formula>, #[serde(deserialize_with = "nested")] Box<Formula>),
+    Max(#[serde(deserialize_with = "nested")] Box<Formula>, #[serde(deserialize_with = "nested")] Box<Formula>),
 }
 
 impl Formula {
@@ -33,4 +35,19 @@ impl Formula {
             Formula::Max(a, b) => pair(a, b).map(|(a, b)| a.max(b)),
         }
     }
+}
+
+/// Formulas inside each other, at most, in a file: reading and evaluating them calls itself.
+const DEPTH: usize = 200;
+
+/// Operands of a formula from a file.
+fn nested<'d, D: Deserializer<'d>, T: Deserialize<'d>>(from: D) -> Result<T, D::Error> {
+    thread_local!(static DEEP: Cell<usize> = const { Cell::new(0) });
+    if DEEP.get() == DEPTH {
+        return Err(D::Error::custom("a formula is nested too deep"));
+    }
+    DEEP.set(DEEP.get() + 1);
+    let operands = T::deserialize(from);
+    DEEP.set(DEEP.get() - 1);
+    operands
 }

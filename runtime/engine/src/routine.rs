@@ -86,6 +86,11 @@ macro_rules! for_elem {
     };
 }
 
+/// An element as it lies in a buffer: what a caller gives may start at any address.
+#[derive(Clone, Copy)]
+#[repr(C, packed)]
+struct Raw<T>(T);
+
 /// The table of a call.
 #[derive(Clone, Copy)]
 struct Table {
@@ -102,15 +107,15 @@ impl Table {
     }
 
     /// The elements of a buffer from one of them on.
-    unsafe fn read<'a, T>(self, buffer: usize, from: usize, len: usize) -> &'a [T] {
+    unsafe fn read<'a, T>(self, buffer: usize, from: usize, len: usize) -> &'a [Raw<T>] {
         // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts((self.slot(1 + buffer) as *const T).add(from), len) }
+        unsafe { std::slice::from_raw_parts((self.slot(1 + buffer) as *const Raw<T>).add(from), len) }
     }
 
     /// Elements that only this task writes.
-    unsafe fn write<'a, T>(self, buffer: usize, from: usize, len: usize) -> &'a mut [T] {
+    unsafe fn write<'a, T>(self, buffer: usize, from: usize, len: usize) -> &'a mut [Raw<T>] {
         // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut((self.slot(1 + buffer) as *mut T).add(from), len) }
+        unsafe { std::slice::from_raw_parts_mut((self.slot(1 + buffer) as *mut Raw<T>).add(from), len) }
     }
 
     unsafe fn size(self, index: usize) -> usize {
@@ -127,7 +132,7 @@ impl Table {
     unsafe fn index(self, buffer: usize, elem: usize, at: usize) -> i64 {
         unsafe fn read<T: Copy + TryInto<i64>>(table: Table, buffer: usize, at: usize) -> i64 {
             // SAFETY: as above.
-            let value = unsafe { table.read::<T>(buffer, at, 1)[0] };
+            let Raw(value) = unsafe { table.read::<T>(buffer, at, 1)[0] };
             // What does not fit is no index either.
             value.try_into().unwrap_or(-1)
         }
@@ -182,7 +187,7 @@ pub unsafe fn prefix(slots: *const u64, begin: i64, end: i64) {
             let first = inner.min(len);
             y[..first].copy_from_slice(&x[..first]);
             for at in first..len {
-                y[at] = combine(y[at - inner], x[at]);
+                y[at] = Raw(combine(y[at - inner].0, x[at].0));
             }
         }
     }
@@ -210,7 +215,8 @@ pub unsafe fn order(slots: *const u64, begin: i64, end: i64) {
                 unsafe { (table.write::<T>(1, to, count * inner), table.write::<i32>(2, to, count * inner)) };
             for column in 0..inner {
                 let compare = |a: &i32, b: &i32| {
-                    let order = x[*a as usize * inner + column].order(&x[*b as usize * inner + column]);
+                    let [Raw(x), Raw(y)] = [a, b].map(|index| x[*index as usize * inner + column]);
+                    let order = x.order(&y);
                     let order = if descending != 0 { order.reverse() } else { order };
                     order.then(a.cmp(b))
                 };
@@ -218,7 +224,7 @@ pub unsafe fn order(slots: *const u64, begin: i64, end: i64) {
                     first_in_order(first, n, count, compare);
                     for (place, index) in first.iter().enumerate() {
                         values[place * inner + column] = x[*index as usize * inner + column];
-                        indices[place * inner + column] = *index;
+                        indices[place * inner + column] = Raw(*index);
                     }
                 });
             }
@@ -263,13 +269,13 @@ pub unsafe fn scatter(slots: *const u64, begin: i64, end: i64) {
             let (x, out) = unsafe { (table.read::<T>(0, to, n * inner), table.write::<T>(3, to, n * inner)) };
             let y = unsafe { table.read::<T>(2, from, m * inner) };
             out.copy_from_slice(x);
-            for (at, y) in y.iter().enumerate() {
+            for (at, Raw(y)) in y.iter().copied().enumerate() {
                 // SAFETY: as in `Table`.
                 let index = unsafe { table.index(1, elem, from + at) };
                 match usize::try_from(index).ok().filter(|i| *i < n) {
                     Some(index) => {
                         let place = &mut out[index * inner + at % inner];
-                        *place = combine(*place, *y);
+                        *place = Raw(combine(place.0, y));
                     }
                     // SAFETY: as in `Table`.
                     None => unsafe { table.fail(INDEX_OUT_OF_RANGE) },
@@ -358,11 +364,15 @@ pub unsafe fn argmax_pool(slots: *const u64, begin: i64, end: i64) {
                         stride *= n;
                     }
                     // The first of equal ones, of NaNs too.
-                    if inside && most.is_none_or(|most| x[at as usize].order(&x[most]).is_gt()) {
+                    let larger = |most: usize| {
+                        let [Raw(new), Raw(old)] = [at as usize, most].map(|at| x[at]);
+                        new.order(&old).is_gt()
+                    };
+                    if inside && most.is_none_or(larger) {
                         most = Some(at as usize);
                     }
                 }
-                *y = most.unwrap_or(0) as i32;
+                *y = Raw(most.unwrap_or(0) as i32);
             }
         }
     }

@@ -36,12 +36,28 @@ pub enum CallError {
     Size { name: String, most: i64, got: i128 },
     #[error("{0}")]
     Guard(String),
-    #[error("sizes {0} are too large for this machine's integers")]
+    #[error("sizes {0} are too large for this machine's integers; call with smaller ones")]
     Overflow(String),
-    #[error("an integer is divided by zero in `{entry}`; the outputs are not valid")]
+    #[error("`{entry}` needs {bytes} bytes {sizes}more than this machine has free; call with smaller sizes")]
+    Memory { entry: String, bytes: usize, sizes: String },
+    #[error(
+        "an integer is divided by zero in `{entry}`, so its outputs are not valid; check the inputs that are divided by"
+    )]
     Division { entry: String },
-    #[error("an index read from data is out of range in `{entry}`; the outputs are not valid")]
+    #[error(
+        "an index read from data is out of range in `{entry}`, so its outputs are not valid; check that each index of the inputs is at least 0 and below the size of what it chooses from"
+    )]
     Index { entry: String },
+}
+
+impl CallError {
+    /// A result of this shape is more than the machine has memory for.
+    pub fn no_room(entry: &Entry, output: &Port, shape: &[usize]) -> CallError {
+        let sizes = format!("for {} of `{}`, ", concrete(output.elem, shape), output.name);
+        // The session has counted them.
+        let bytes = tensor::size_in_bytes(output.elem, shape).unwrap_or(usize::MAX);
+        CallError::Memory { entry: entry.name.clone(), bytes, sizes }
+    }
 }
 
 /// A tensor of the caller, row-major.
@@ -55,8 +71,7 @@ pub struct View<'a> {
 impl View<'_> {
     /// Whether there are as many bytes as the shape says.
     fn is_whole(&self) -> bool {
-        let len = self.shape.iter().try_fold(self.elem.size(), |n, d| n.checked_mul(*d));
-        len == Some(self.bytes.len())
+        tensor::size_in_bytes(self.elem, self.shape) == Some(self.bytes.len())
     }
 }
 
@@ -280,10 +295,12 @@ impl Session {
 
     pub fn entry_index(&self, name: &str) -> Result<usize, CallError> {
         let entries = &self.program.entries;
-        entries.iter().position(|e| e.name == name).ok_or_else(|| {
-            let names: Vec<String> = entries.iter().map(|e| format!("`{}`", e.name)).collect();
-            CallError::NoEntry(name.into(), names.join(", "))
-        })
+        entries.iter().position(|e| e.name == name).ok_or_else(|| self.no_entry(name))
+    }
+
+    fn no_entry(&self, name: &str) -> CallError {
+        let names: Vec<String> = self.program.entries.iter().map(|e| format!("`{}`", e.name)).collect();
+        CallError::NoEntry(name.into(), names.join(", "))
     }
 
     /// Shapes of the results for these inputs, after all checks.
@@ -294,7 +311,7 @@ impl Session {
 
     /// Bytes of planned memory that the last sizes of an entry need.
     pub fn peak_bytes(&self, entry: usize) -> usize {
-        self.bound[entry].as_ref().map_or(0, |b| b.peak)
+        self.bound.get(entry).and_then(Option::as_ref).map_or(0, |b| b.peak)
     }
 
     /// Runs an entry. Outputs have the shapes of [`Session::output_shapes`]. What the program keeps has its next version
@@ -310,7 +327,8 @@ impl Session {
         let plan = &self.program.entries[entry];
         let bound = self.bound[entry].as_mut().expect("prepared");
         check_outputs(plan, bound, outputs)?;
-        make_room(&self.program, &bound.kept, &mut self.kept, &mut self.next);
+        make_room(&self.program, &bound.kept, &mut self.kept, &mut self.next)
+            .map_err(|bytes| no_memory(plan, &bound.symbols, bytes))?;
         for Patch { step, slot, place, offset } in &bound.patches {
             let pointer = match place {
                 Place::Input(i) => inputs[*i].as_view().bytes.as_ptr() as u64,
@@ -345,8 +363,8 @@ impl Session {
 
     /// Times each launch of an entry, after a call has bound it.
     pub fn profile(&mut self, entry: usize) -> Vec<Timed> {
+        let Some(Some(bound)) = self.bound.get_mut(entry) else { return vec![] };
         let plan = &self.program.entries[entry];
-        let Some(bound) = &mut self.bound[entry] else { return vec![] };
         let mut times = vec![(0, 0); plan.steps.len()];
         let all = 0..plan.steps.len();
         bound.steps.run(all, &mut |index, step| {
@@ -364,7 +382,7 @@ impl Session {
     }
 
     fn prepare(&mut self, entry: usize, inputs: &[impl AsView]) -> Result<(), CallError> {
-        let plan = &self.program.entries[entry];
+        let plan = self.program.entries.get(entry).ok_or_else(|| self.no_entry(&entry.to_string()))?;
         if inputs.len() != plan.inputs.len() {
             let (expected, got) = (plan.inputs.len(), inputs.len());
             return Err(CallError::InputCount { entry: plan.name.clone(), expected, got });
@@ -394,16 +412,21 @@ impl Session {
         for buffer in &plan.buffers {
             bytes.push(usize::try_from(value(&buffer.bytes)?).map_err(|_| overflow())?);
         }
-        let (offsets, peak) = place(plan, &bytes);
+        let (offsets, peak) = place(plan, &bytes).ok_or_else(overflow)?;
+        let room = |bytes: usize| AlignedBytes::try_zeroed(bytes).ok_or_else(|| no_memory(plan, &symbols, bytes));
         if peak > self.arena.len() {
             // Half as much again, so that sizes that grow from call to call seldom need new memory.
-            self.arena = AlignedBytes::zeroed(peak.max(self.arena.len() / 2 * 3));
+            let more = AlignedBytes::try_zeroed(self.arena.len() / 2 * 3).filter(|more| more.len() >= peak);
+            self.arena = match more {
+                Some(more) => more,
+                None => room(peak)?,
+            };
         }
         let threads = self.pool.threads();
         let launches = plan.steps.iter().filter_map(Step::launch);
         let scratch = launches.map(|s| s.scratch).max().unwrap_or(0);
         if self.scratch.first().is_none_or(|s| s.len() < scratch) {
-            self.scratch = (0..threads).map(|_| AlignedBytes::zeroed(scratch)).collect();
+            self.scratch = (0..threads).map(|_| room(scratch)).collect::<Result<_, _>>()?;
             // Tables of other entries point to the old memory.
             self.bound.iter_mut().for_each(|b| *b = None);
         }
@@ -427,6 +450,8 @@ impl Session {
                         |s: &mut AlignedBytes| table.iter().copied().chain([s.as_mut_ptr() as u64]).collect();
                     let tables = self.scratch.iter_mut().map(with_scratch).collect();
                     let (tasks, cost) = (value(&step.tasks)?, value(&step.work)? / OPERATIONS_PER_NS);
+                    // What threads share out is counted in parts of this.
+                    tasks.checked_mul(threads as i64).ok_or_else(overflow)?;
                     let chunk = if cost < SHARE_NS { tasks.max(1) } else { chunk(tasks, threads as i64) };
                     BoundStep::Launch(BoundLaunch { kernel: program.code.kernel(step.kernel), tables, tasks, chunk })
                 }
@@ -444,7 +469,7 @@ impl Session {
                 // From the buffer to the memory that it is a part of; an address that a loop moves starts in its table.
                 let (mut step, mut slot, mut at, mut offset) = (index, position + 1, *buffer, 0);
                 while let Place::Part { of, start, moved_by } = &plan.buffers[at].place {
-                    offset += value(start)?;
+                    offset = value(start)?.checked_add(offset).ok_or_else(overflow)?;
                     at = *of;
                     let Some(by) = moved_by else { continue };
                     let Step::Loop(around) = &plan.steps[*by] else { continue };
@@ -471,7 +496,9 @@ impl Session {
         }
         let mut outputs = vec![];
         for port in &plan.outputs {
-            let shape = port.dims.iter().map(|d| Ok(value(d)? as usize)).collect::<Result<Vec<_>, CallError>>()?;
+            let size = |d: &Formula| usize::try_from(value(d)?).map_err(|_| overflow());
+            let shape = port.dims.iter().map(size).collect::<Result<Vec<_>, _>>()?;
+            tensor::size_in_bytes(port.elem, &shape).ok_or_else(overflow)?;
             outputs.push(shape);
         }
         let shared = |s: &BoundStep| matches!(s, BoundStep::Launch(l) if l.tasks > l.chunk);
@@ -494,25 +521,38 @@ impl Entry {
     /// Bytes of the memory between steps, for these values of the symbols; `None` if a size overflows.
     pub fn arena_bytes(&self, symbols: &[i64]) -> Option<usize> {
         let bytes = self.buffers.iter().map(|b| usize::try_from(b.bytes.evaluate(symbols)?).ok());
-        Some(place(self, &bytes.collect::<Option<Vec<usize>>>()?).1)
+        Some(place(self, &bytes.collect::<Option<Vec<usize>>>()?)?.1)
     }
 }
 
-/// Gives what is kept the sizes of a call. What has another size starts as at first: as a constant, or as zeros.
-fn make_room(program: &Program, sizes: &[(Place, usize)], kept: &mut [AlignedBytes], next: &mut [AlignedBytes]) {
+/// Gives what is kept the sizes of a call. What has another size starts as at first: as a constant, or as zeros. Where
+/// there is no memory for it, gives the bytes that were wanted.
+fn make_room(
+    program: &Program,
+    sizes: &[(Place, usize)],
+    kept: &mut [AlignedBytes],
+    next: &mut [AlignedBytes],
+) -> Result<(), usize> {
     for (place, bytes) in sizes {
+        let room = || AlignedBytes::try_zeroed(*bytes).ok_or(*bytes);
         match place {
             Place::Kept(k) if kept[*k].len() != *bytes => {
-                kept[*k] = AlignedBytes::zeroed(*bytes);
+                kept[*k] = room()?;
                 if let Some(initial) = program.kept[*k].initial {
                     let Constant { offset, .. } = program.constants[initial];
                     kept[*k].copy_from_slice(&program.memory[offset..offset + bytes]);
                 }
             }
-            Place::Next(k) if next[*k].len() != *bytes => next[*k] = AlignedBytes::zeroed(*bytes),
+            Place::Next(k) if next[*k].len() != *bytes => next[*k] = room()?,
             _ => {}
         }
     }
+    Ok(())
+}
+
+fn no_memory(plan: &Entry, symbols: &[i64], bytes: usize) -> CallError {
+    let sizes = if symbols.is_empty() { String::new() } else { format!("for {}, ", named(plan, symbols)) };
+    CallError::Memory { entry: plan.name.clone(), bytes, sizes }
 }
 
 /// Enough chunks that a late thread costs little, few enough that claiming does not.
@@ -520,44 +560,44 @@ fn chunk(tasks: i64, threads: i64) -> i64 {
     (tasks / (threads * 4)).max(1)
 }
 
-/// Offsets in the arena by liveness: largest buffers first, each at the lowest place free for its whole life.
-fn place(plan: &Entry, bytes: &[usize]) -> (Vec<usize>, usize) {
+/// Offsets in the arena by liveness, and the bytes of it: largest buffers first, each at the lowest place free for its
+/// whole life. Nothing if that is more than can be counted.
+fn place(plan: &Entry, bytes: &[usize]) -> Option<(Vec<usize>, usize)> {
     let life = |i: usize| match plan.buffers[i].place {
         Place::Arena { first, last } => Some((first, last)),
         _ => None,
     };
-    let mut order: Vec<usize> = (0..bytes.len()).filter(|i| life(*i).is_some()).collect();
-    order.sort_by_key(|i| std::cmp::Reverse(bytes[*i]));
+    let mut order: Vec<(usize, (usize, usize))> = (0..bytes.len()).filter_map(|i| Some((i, life(i)?))).collect();
+    order.sort_by_key(|(i, _)| std::cmp::Reverse(bytes[*i]));
     let mut offsets = vec![0; bytes.len()];
-    let mut placed: Vec<usize> = vec![];
+    // First and last step of what is placed, and where it starts and ends.
+    let mut placed: Vec<[usize; 4]> = vec![];
     let mut peak = 0;
-    for i in order {
-        let (first, last) = life(i).expect("filtered");
+    for (i, (first, last)) in order {
         // A line of room after each buffer: vector loads may read past an end.
-        let room = bytes[i].next_multiple_of(64) + 64;
-        let mut taken: Vec<(usize, usize)> = (placed.iter())
-            .filter(|p| life(**p).is_some_and(|(f, l)| f <= last && first <= l))
-            .map(|p| (offsets[*p], offsets[*p] + bytes[*p].next_multiple_of(64) + 64))
-            .collect();
+        let room = bytes[i].checked_next_multiple_of(64)?.checked_add(64)?;
+        let together = placed.iter().filter(|[f, l, ..]| *f <= last && first <= *l);
+        let mut taken: Vec<(usize, usize)> = together.map(|[_, _, from, to]| (*from, *to)).collect();
         taken.sort();
-        let mut at = 0;
+        let mut at = 0usize;
         for (from, to) in taken {
-            if from >= at + room {
+            if from.saturating_sub(at) >= room {
                 break;
             }
             at = at.max(to);
         }
+        let end = at.checked_add(room)?;
         offsets[i] = at;
-        peak = peak.max(at + room);
-        placed.push(i);
+        peak = peak.max(end);
+        placed.push([first, last, at, end]);
     }
-    (offsets, peak)
+    Some((offsets, peak))
 }
 
 fn fits(port: &Port, view: &View, symbols: &[i64]) -> bool {
     let same = |(dim, n): (&Formula, &usize)| match dim {
         Formula::Const(c) => *c == *n as i64,
-        Formula::Symbol(s) => symbols[*s] == *n as i64,
+        Formula::Symbol(s) => symbols.get(*s) == Some(&(*n as i64)),
         dim => dim.evaluate(symbols) == Some(*n as i64),
     };
     let kind = port.elem == view.elem && port.dims.len() == view.shape.len();
@@ -628,8 +668,8 @@ fn check_outputs(plan: &Entry, bound: &Bound, outputs: &mut [impl AsViewMut]) ->
     }
     for ((port, shape), output) in plan.outputs.iter().zip(&bound.outputs).zip(outputs) {
         let view = output.as_view_mut();
-        let len = shape.iter().product::<usize>() * port.elem.size();
-        if port.elem != view.elem || shape != view.shape || len != view.bytes.len() {
+        let len = tensor::size_in_bytes(port.elem, shape);
+        if port.elem != view.elem || shape != view.shape || len != Some(view.bytes.len()) {
             let (expected, got) = (concrete(port.elem, shape), concrete(view.elem, view.shape));
             return Err(CallError::Output { name: port.name.clone(), expected, got });
         }

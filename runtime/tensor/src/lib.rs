@@ -23,7 +23,8 @@ pub struct Tensor {
 /// A Rust type that elements are read and written as.
 pub trait Native: Copy {
     const ELEM: Elem;
-    fn put(self, bytes: &mut Vec<u8>);
+    /// Writes the element to as many bytes as one has.
+    fn put(self, bytes: &mut [u8]);
     fn get(bytes: &[u8]) -> Self;
 }
 
@@ -32,8 +33,8 @@ macro_rules! native {
         impl Native for $ty {
             const ELEM: Elem = Elem::$elem;
 
-            fn put(self, bytes: &mut Vec<u8>) {
-                bytes.extend(self.to_le_bytes());
+            fn put(self, bytes: &mut [u8]) {
+                bytes.copy_from_slice(&self.to_le_bytes());
             }
 
             fn get(bytes: &[u8]) -> Self {
@@ -51,8 +52,8 @@ native! {
 impl Native for bool {
     const ELEM: Elem = Elem::Bool;
 
-    fn put(self, bytes: &mut Vec<u8>) {
-        bytes.push(self as u8);
+    fn put(self, bytes: &mut [u8]) {
+        bytes[0] = self as u8;
     }
 
     fn get(bytes: &[u8]) -> bool {
@@ -81,9 +82,9 @@ impl Tensor {
     /// From elements in row-major order; panics unless there are as many as the shape says.
     pub fn new<T: Native>(shape: &[usize], data: &[T]) -> Tensor {
         assert_eq!(shape.iter().product::<usize>(), data.len(), "elements of a tensor of shape {shape:?}");
-        let mut bytes = Vec::with_capacity(data.len() * T::ELEM.size());
-        data.iter().for_each(|x| x.put(&mut bytes));
-        Tensor { elem: T::ELEM, shape: shape.to_vec(), bytes: bytes[..].into() }
+        let mut tensor = Tensor::zeros(T::ELEM, shape);
+        tensor.bytes.chunks_exact_mut(T::ELEM.size()).zip(data).for_each(|(bytes, x)| x.put(bytes));
+        tensor
     }
 
     /// Number of elements.
@@ -122,28 +123,39 @@ impl Tensor {
         }
     }
 
-    /// From numbers, converted to `elem` as `as` does; bool is "not zero".
+    /// From numbers, converted to `elem` as `as` does; bool is "not zero". Panics unless there are as many as the shape
+    /// says and room for them.
     pub fn from_f64(elem: Elem, shape: &[usize], data: impl IntoIterator<Item = f64>) -> Tensor {
-        let mut bytes = vec![];
-        for x in data {
+        let mut tensor = Tensor::zeros(elem, shape);
+        let mut data = data.into_iter();
+        let count = tensor.fill(&mut data);
+        assert!(count == tensor.len() && data.next().is_none(), "elements of shape {shape:?}");
+        tensor
+    }
+
+    /// Puts numbers into the first elements, as [`Tensor::from_f64`] does; gives how many there were.
+    pub fn fill(&mut self, data: impl IntoIterator<Item = f64>) -> usize {
+        let elem = self.elem;
+        let mut count = 0;
+        for (bytes, x) in self.bytes.chunks_exact_mut(elem.size()).zip(data) {
+            count += 1;
             match elem {
-                Elem::F64 => x.put(&mut bytes),
-                Elem::F32 => (x as f32).put(&mut bytes),
-                Elem::F16 => half::f16::from_f64(x).put(&mut bytes),
-                Elem::Bf16 => half::bf16::from_f64(x).put(&mut bytes),
-                Elem::I64 => (x as i64).put(&mut bytes),
-                Elem::I32 => (x as i32).put(&mut bytes),
-                Elem::I16 => (x as i16).put(&mut bytes),
-                Elem::I8 => (x as i8).put(&mut bytes),
-                Elem::U64 => (x as u64).put(&mut bytes),
-                Elem::U32 => (x as u32).put(&mut bytes),
-                Elem::U16 => (x as u16).put(&mut bytes),
-                Elem::U8 => (x as u8).put(&mut bytes),
-                Elem::Bool => (x != 0.0).put(&mut bytes),
+                Elem::F64 => x.put(bytes),
+                Elem::F32 => (x as f32).put(bytes),
+                Elem::F16 => half::f16::from_f64(x).put(bytes),
+                Elem::Bf16 => half::bf16::from_f64(x).put(bytes),
+                Elem::I64 => (x as i64).put(bytes),
+                Elem::I32 => (x as i32).put(bytes),
+                Elem::I16 => (x as i16).put(bytes),
+                Elem::I8 => (x as i8).put(bytes),
+                Elem::U64 => (x as u64).put(bytes),
+                Elem::U32 => (x as u32).put(bytes),
+                Elem::U16 => (x as u16).put(bytes),
+                Elem::U8 => (x as u8).put(bytes),
+                Elem::Bool => (x != 0.0).put(bytes),
             }
         }
-        assert_eq!(bytes.len(), shape.iter().product::<usize>() * elem.size(), "elements of shape {shape:?}");
-        Tensor { elem, shape: shape.to_vec(), bytes: bytes[..].into() }
+        count
     }
 
     /// Converted to another element type.

@@ -10,26 +10,31 @@ pub fn read(path: &Path) -> Result<Tensor, FileError> {
     let (mut file, len) = open_data(path)?;
     let mut bytes = vec![];
     file.read_to_end(&mut bytes).map_err(|e| FileError::io(path, e))?;
-    if !header_is_small(&bytes) {
+    if !header_is_plain(&bytes) {
         return Err(FileError::content(path, "no npy file: its header is not one that numpy writes for numbers"));
     }
     let file = NpyFile::new(&bytes[..]).map_err(|e| FileError::content(path, format!("no npy file: {e}")))?;
     array(file, len, path)
 }
 
-/// Whether the parser can be trusted with the header: it calls itself for each bracket, and tries some twice.
-fn header_is_small(bytes: &[u8]) -> bool {
-    const MOST_BYTES: usize = 1 << 16;
-    const MOST_BRACKETS: usize = 8;
+/// Whether the parser can be trusted with the header: it calls itself for each bracket, and multiplies sizes unchecked.
+fn header_is_plain(bytes: &[u8]) -> bool {
     // The magic word, two bytes of version, then the length: of two bytes in the first version, of four later.
-    let (len, start) = match bytes {
-        [_, _, _, _, _, _, 1, _, a, b, ..] => (u16::from_le_bytes([*a, *b]) as usize, 10),
-        [_, _, _, _, _, _, _, _, a, b, c, d, ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, 12),
+    let (start, len) = match bytes {
+        [_, _, _, _, _, _, 1, _, a, b, ..] => (10, u16::from_le_bytes([*a, *b]) as usize),
+        [_, _, _, _, _, _, _, _, a, b, c, d, ..] => (12, u32::from_le_bytes([*a, *b, *c, *d]) as usize),
         // Too short for a header: the parser says so.
         _ => return true,
     };
-    let header = &bytes[start..bytes.len().min(len.saturating_add(start))];
-    len <= MOST_BYTES && header.iter().filter(|b| b"([{".contains(b)).count() <= MOST_BRACKETS
+    let Ok(header) = std::str::from_utf8(&bytes[start..bytes.len().min(len.saturating_add(start))]) else {
+        return false;
+    };
+    let shape = header.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
+    let Some((shape, _)) = shape.filter(|_| header.matches(['(', '[', '{']).count() == 2) else { return false };
+    let mut sizes = shape.split(',').map(str::trim).filter(|size| !size.is_empty());
+    // Above the largest element's bytes, and room for what the parser makes of sizes of zero.
+    let bytes = sizes.try_fold(64u64, |n, size| n.checked_mul(size.parse::<u64>().ok()?.max(1)));
+    bytes.is_some()
 }
 
 /// `limit` is the file's length: a header that lies about its shape must not exhaust memory.
@@ -129,6 +134,20 @@ mod tests {
         std::fs::write(&path, &whole[..whole.len() - 4]).unwrap();
         let message = read(&path).unwrap_err().to_string();
         assert!(message.contains("failed to fill") || message.contains("too short"), "{message}");
+        let with_shape = |shape: &str| {
+            let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
+            let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+            bytes.extend((header.len() as u16).to_le_bytes());
+            bytes.extend(header.as_bytes());
+            std::fs::write(&path, bytes).unwrap();
+            read(&path).map(|t| t.shape).map_err(|e| e.to_string())
+        };
+        assert_eq!(with_shape("(0, 3)"), Ok(vec![0, 3]));
+        let nested = "(".repeat(60_000);
+        let zero = "(4294967296, 4294967296, 0)";
+        for lie in [zero, "(4611686018427387904, 4)", "(-1,)", "[3]", "(3", "'x'", "", &nested] {
+            assert!(with_shape(lie).unwrap_err().contains("its header is not one that numpy writes"), "{lie:.20}");
+        }
         std::fs::write(&path, b"nonsense").unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("no npy file"));
         std::fs::remove_dir_all(&folder).unwrap();

@@ -12,6 +12,9 @@ use std::rc::Rc;
 /// Expressions inside each other, calls included, at most.
 const DEPTH: usize = 20_000;
 
+/// Expressions evaluated for one file, at most: many times those of the largest models, and a matter of seconds.
+const EVALUATED: usize = 4_000_000;
+
 /// The largest whole number that is written; sums of such numbers fit 64 bits.
 pub(super) const LARGEST: i64 = 1 << 53;
 
@@ -41,6 +44,12 @@ impl Elaborator<'_> {
     pub(super) fn expr(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Val> {
         if self.depth == DEPTH {
             return self.fail(Code::TOO_DEEP, e.span, "this is nested too deep; give parts of it names of their own");
+        }
+        self.evaluated += 1;
+        if self.evaluated > EVALUATED {
+            let message = format!("the model takes more than {EVALUATED} steps to elaborate");
+            let error = Diagnostic::new(Code::TOO_LONG, e.span, message);
+            return Err(Box::new(error.help("let loops and functions that call each other run less often")));
         }
         self.depth += 1;
         let value = self.expr_kind(e, scope);
@@ -351,7 +360,7 @@ impl Elaborator<'_> {
 
     fn unary(&mut self, op: UnaryOp, value: Val, span: Span) -> Result<Val> {
         match (op, value) {
-            (UnaryOp::Neg, Val::Num(d)) => Ok(Val::Num(d.times((-1).into()))),
+            (UnaryOp::Neg, Val::Num(d)) => Ok(Val::Num(d.times(-1))),
             (UnaryOp::Neg, Val::Float(x)) => Ok(Val::Float(-x)),
             (UnaryOp::Neg, v @ (Val::Tensor(_) | Val::Scalar(_))) => self.elementwise("neg", vec![(v, span)], span),
             (UnaryOp::Not, Val::Bool(b)) => Ok(Val::Bool(!b)),
@@ -399,7 +408,11 @@ impl Elaborator<'_> {
             return self.fail(Code::STATIC_TYPE, span, "division by zero");
         }
         if matches!(op, Add | Sub | Mul | Div | FloorDiv | Rem) && !small(a, b) {
-            return self.fail(Code::STATIC_TYPE, span, "this number is too large: exact arithmetic has 64 bits");
+            return self.fail(
+                Code::STATIC_TYPE,
+                span,
+                "this is too large: exact numbers have 64 bits, and formulas of sizes at most 64 factors",
+            );
         }
         Ok(match op {
             Add => Val::Num(a.clone() + b.clone()),
@@ -428,7 +441,7 @@ impl Elaborator<'_> {
                             return self.fail(
                                 Code::STATIC_TYPE,
                                 span,
-                                "this number is too large: exact arithmetic has 64 bits",
+                                "this is too large: exact numbers have 64 bits, and formulas of sizes at most 64 factors",
                             );
                         }
                         product = product * a.clone();
@@ -551,12 +564,14 @@ fn divides(a: &Dim, b: &Dim) -> Option<Fact> {
 
 /// Whether sums, products and quotients of these are sure to fit 64 bits.
 fn small(a: &Dim, b: &Dim) -> bool {
+    const DEGREE: u32 = 64;
+    const TERMS: u128 = 1 << 12;
     let size = |d: &Dim| {
-        let parts = d.terms().map(|(_, c)| c.numer().unsigned_abs().max(c.denom().unsigned_abs()) as u128);
+        let parts = d.terms().map(|(_, c)| c.numer().unsigned_abs().max(c.denom().unsigned_abs()));
         parts.fold((1, 1u128), |(most, terms), part| (most.max(part), terms + 1))
     };
-    let ((a, s), (b, t)) = (size(a), size(b));
-    a * b < (1 << 62) / (s * t)
+    let ((a_most, s), (b_most, t)) = (size(a), size(b));
+    s * t <= TERMS && a.degree() + b.degree() <= DEGREE && a_most.saturating_mul(b_most) < (1 << 62) / (s * t)
 }
 
 /// Whether two static values are equal; `None` if they cannot be compared.

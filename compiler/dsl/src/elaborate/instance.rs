@@ -245,6 +245,7 @@ impl Elaborator<'_> {
             ));
         }
         let ty = TensorType::new(elem, out);
+        self.countable(&ty, s.ty.span)?;
         let storage = match s.kind {
             StorageKind::Param => Storage::Param,
             StorageKind::State => Storage::State,

@@ -242,6 +242,8 @@ pub(crate) struct Elaborator<'a> {
     /// The same calls, for messages.
     uses: Vec<Use>,
     depth: usize,
+    /// Expressions that were evaluated.
+    evaluated: usize,
     errors: Vec<Diagnostic>,
     /// A mistake was met after which nothing is worth checking.
     stopped: bool,
@@ -314,6 +316,7 @@ impl<'a> Elaborator<'a> {
             calls: None,
             uses: vec![],
             depth: 0,
+            evaluated: 0,
             errors: vec![],
             stopped: false,
         };
@@ -519,6 +522,7 @@ impl<'a> Elaborator<'a> {
                 ast::TyKind::Tensor { elem, dims } => {
                     let declared = Declared::new(&param.name.text, ty);
                     let ty = self.entry_type(elem.as_ref(), dims, &scope)?;
+                    self.countable(&ty, param.name.span)?;
                     let name = param.outer.clone().unwrap_or_else(|| param.name.text.clone());
                     let origin = self.origin(param.name.span);
                     let value = self.graph.operand(name, graph::Storage::Input, ty, origin);

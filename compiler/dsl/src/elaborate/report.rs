@@ -41,7 +41,7 @@ impl Elaborator<'_> {
         for i in (0..self.uses.len()).rev() {
             self.add_use(&mut error, &self.uses[i]);
         }
-        self.stopped |= matches!(error.code, Code::TOO_DEEP | Code::RECURSION);
+        self.stopped |= matches!(error.code, Code::TOO_DEEP | Code::TOO_LONG | Code::RECURSION);
         // The same place again, or another use of what is unknown or has a wrong size.
         let one_cause = matches!(error.code, Code::UNKNOWN_NAME | Code::SHAPE);
         let told = |e: &Diagnostic| {

@@ -74,7 +74,7 @@ impl Elaborator<'_> {
             Op::DimValue(dim) => vec![dim.value.clone()],
             Op::Arange(_) => (0..count as i64).map(Dim::int).collect(),
             Op::Cast(_) | Op::Reshape(_) => operands.remove(0),
-            Op::Neg(_) => operands[0].iter().map(|d| d.times((-1).into())).collect(),
+            Op::Neg(_) => operands[0].iter().map(|d| d.times(-1)).collect(),
             Op::Add(_) => each(|a, b| a.clone() + b.clone()),
             Op::Sub(_) => each(|a, b| a.clone() - b.clone()),
             Op::Mul(_) => each(|a, b| a.clone() * b.clone()),

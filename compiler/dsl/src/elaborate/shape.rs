@@ -576,7 +576,7 @@ fn solve_for_unknown(dim: &Dim, actual: &Dim) -> Option<Dim> {
             _ => rest = rest - term,
         }
     }
-    Some(rest.times(factor?.recip()))
+    Some(rest.scaled(factor?.recip()))
 }
 
 pub(super) fn divisors(n: i64) -> String {

@@ -12,29 +12,42 @@ use std::rc::Rc;
 /// A power that is a product: exponents up to this one are multiplied out, as integers have no other power.
 const MULTIPLIED_OUT: i64 = 4;
 
-/// Elements of a tensor whose size is known, at most.
-const ELEMENTS: i128 = 1 << 48;
+/// Nodes of a graph, at most: many times those of the largest models, far fewer than fill a memory.
+const NODES: usize = 1 << 16;
 
 impl Elaborator<'_> {
     /// Appends a node; what its operands lack is said in the user's words.
     pub(super) fn push(&mut self, op: impl Into<Op>, operands: &[Value], span: Span) -> Result<Value> {
         let op = op.into();
+        if self.graph.len() >= NODES {
+            let message = format!("the model has more than {NODES} operations");
+            let error = Diagnostic::new(Code::TOO_LONG, span, message);
+            return Err(Box::new(error.help("compute what is used twice once, and give it a name")));
+        }
         let origin = self.origin(span);
         let value = match self.graph.push(op.clone(), operands, &origin) {
             Ok(value) => value,
             Err(e) => return Err(Box::new(self.op_error(&op, e, operands, span))),
         };
         let ty = self.graph.ty(value);
-        let known = ty.dims.iter().filter_map(Dim::as_int);
-        let elements = known.fold(1i128, |n, d| n.saturating_mul(d.unsigned_abs() as i128));
-        if elements > ELEMENTS {
-            return self.fail(Code::SHAPE, span, format!("{} has more elements than any memory", shape_text(&ty.dims)));
-        }
+        self.countable(ty, span)?;
         if let Some(dim) = ty.dims.iter().find(|d| d.as_int().is_some_and(|n| n < 1)) {
             let message = format!("{} leaves nothing of an axis: its size is {dim}", self.quote(span));
             return self.fail(Code::SHAPE, span, message);
         }
         Ok(value)
+    }
+
+    /// Refuses types that no memory could hold.
+    pub(super) fn countable(&self, ty: &TensorType, span: Span) -> Result<()> {
+        match ty.is_countable() {
+            true => Ok(()),
+            false => {
+                let shape = shape_text(&ty.dims);
+                let error = Diagnostic::new(Code::SHAPE, span, format!("{shape} has more elements than any memory"));
+                Err(Box::new(error.help("make its sizes smaller")))
+            }
+        }
     }
 
     fn op_error(&self, op: &Op, error: OpError, operands: &[Value], span: Span) -> Diagnostic {
@@ -202,8 +215,8 @@ impl Elaborator<'_> {
 
     /// A polynomial of sizes with fractions as coefficients, in f64.
     fn fraction(&mut self, dim: &Dim, span: Span) -> Result<Value> {
-        let denominator = dim.terms().fold(1i64, |m, (_, c)| lcm(m, *c.denom()));
-        let whole = self.push(ops::DimValue { value: dim.times(denominator.into()) }, &[], span)?;
+        let denominator = dim.terms().fold(1, |m, (_, c)| lcm(m, *c.denom()));
+        let whole = self.push(ops::DimValue { value: dim.scaled(denominator.into()) }, &[], span)?;
         let whole = self.push(ops::Cast { to: Elem::F64 }, &[whole], span)?;
         let by = self.push(ops::Full { shape: vec![], value: denominator as f64, elem: Elem::F64 }, &[], span)?;
         self.push(ops::Div {}, &[whole, by], span)
@@ -628,7 +641,7 @@ fn elem_text(elem: Elem, float: Elem) -> &'static str {
     if elem == float { "float" } else { elem.name() }
 }
 
-fn lcm(a: i64, b: i64) -> i64 {
+fn lcm(a: i128, b: i128) -> i128 {
     let (mut x, mut y) = (a, b);
     while y != 0 {
         (x, y) = (y, x % y);

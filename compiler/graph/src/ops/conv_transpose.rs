@@ -27,11 +27,11 @@ impl ConvTranspose {
 
     /// Dims of the result.
     fn out(&self, x: &[Dim], w: &[Dim]) -> Vec<Dim> {
-        let mut dims = vec![x[0].clone(), w[1].times(self.groups.into())];
+        let mut dims = vec![x[0].clone(), w[1].times(self.groups)];
         for (i, axis) in self.axes().iter().enumerate() {
             let one = Dim::int(1);
-            let starts = (x[i + 2].clone() - one.clone()).times(axis.stride.into());
-            let reach = (w[i + 2].clone() - one.clone()).times(axis.dilation.into());
+            let starts = (x[i + 2].clone() - one.clone()).times(axis.stride);
+            let reach = (w[i + 2].clone() - one.clone()).times(axis.dilation);
             dims.push(starts + reach + one - Dim::int(axis.pad.0 + axis.pad.1));
         }
         dims

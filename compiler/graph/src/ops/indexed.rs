@@ -34,7 +34,7 @@ pub fn routine(x: &[TensorType], axis: usize, mode: usize) -> Routine {
     let [tasks, n, inner] = super::around(&x[0].dims, axis);
     let elems = [super::elem_number(x[0].elem), super::elem_number(x[1].elem)];
     let sizes = [&[tasks], &elems[..], &[Dim::int(mode as i64), n, inner, x[1].dims[axis].clone()]].concat();
-    let work = (x[0].elements() + x[2].elements()).times(16.into());
+    let work = (x[0].elements() + x[2].elements()).times(16);
     Routine { name: "Scatter", sizes, work }
 }
 

@@ -45,7 +45,7 @@ pub fn eval(x: &Array, axis: usize, descending: bool, count: usize) -> [Array; 2
 pub fn routine(x: &TensorType, axis: usize, descending: bool, count: &Dim) -> Routine {
     let [tasks, n, inner] = super::around(&x.dims, axis);
     let sizes = vec![tasks, super::elem_number(x.elem), Dim::int(descending as i64), n, inner, count.clone()];
-    Routine { name: "Order", sizes, work: x.elements().times(1024.into()) }
+    Routine { name: "Order", sizes, work: x.elements().times(1024) }
 }
 
 /// Each value's gradient goes to where the value was.

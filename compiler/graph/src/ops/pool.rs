@@ -154,7 +154,7 @@ impl super::Primitive for Pool {
             sizes.extend([x.dims[i + 2].clone(), y.dims[i + 2].clone()]);
             sizes.extend(moves.map(Dim::int));
         }
-        let work = y.elements().times((64 * self.kernel.iter().product::<i64>()).into());
+        let work = self.kernel.iter().map(|k| Dim::int(*k)).product::<Dim>() * y.elements().times(64);
         Some(super::Routine { name: "ArgmaxPool", sizes, work })
     }
 

@@ -65,7 +65,7 @@ impl super::Primitive for Prefix {
         let kind = KINDS.iter().position(|(name, _)| *name == self.kind)?;
         let [tasks, n, inner] = super::around(&x[0].dims, self.axis);
         let sizes = vec![tasks, super::elem_number(x[0].elem), Dim::int(kind as i64), n, inner];
-        Some(super::Routine { name: "Prefix", sizes, work: x[0].elements().times(8.into()) })
+        Some(super::Routine { name: "Prefix", sizes, work: x[0].elements().times(8) })
     }
 
     /// `sum`: sums from behind. `prod`: those of `dy y`, over `x`; NaN where `x` is 0. `max` and `min`: to the chosen.

@@ -78,6 +78,9 @@ impl super::Primitive for Reshape {
     fn infer(&self, x: &[crate::TensorType], facts: &crate::Facts) -> Result<Vec<crate::TensorType>, crate::OpError> {
         let [x] = super::take(x)?;
         let to = crate::TensorType::new(x.elem, self.shape.clone());
+        if !to.is_countable() {
+            return Err(crate::OpError::Condition(format!("{to} has more elements than any memory")));
+        }
         match facts.eq(&x.elements(), &to.elements()) {
             crate::Verdict::Proved => Ok(vec![to]),
             _ => Err(crate::OpError::Elements { from: x.elements(), to: to.elements() }),

@@ -31,7 +31,7 @@ impl super::Primitive for UpdateAt {
         let [x, start, y] = x else { return None };
         let numbers = [Dim::int(x.elem.size() as i64), super::elem_number(start.elem), Dim::int(x.rank() as i64)];
         let sizes = [&[Dim::int(1)], &numbers[..], &x.dims, &y.dims].concat();
-        Some(super::Routine { name: "UpdateAt", sizes, work: x.elements().times(4.into()) })
+        Some(super::Routine { name: "UpdateAt", sizes, work: x.elements().times(4) })
     }
 
     fn vjp(&self, v: &crate::Vjp) -> Vec<crate::Grad> {

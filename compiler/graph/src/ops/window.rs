@@ -17,7 +17,7 @@ pub struct Axis {
 impl Axis {
     /// From the first to the last element that a window of `k` elements sees.
     fn reach(&self, k: &Dim) -> Dim {
-        (k.clone() - Dim::int(1)).times(self.dilation.into())
+        (k.clone() - Dim::int(1)).times(self.dilation)
     }
 
     /// At least one window of `k` elements fits on an axis of `x`, as far as that can be told when compiling.
@@ -58,7 +58,7 @@ pub fn turned(v: &Vjp, dy: Value, axes: &[Axis], x: &[Dim], k: &[Dim]) -> (Value
 /// The padding after an axis for windows as far apart as the elements of `dy` were wide, so that there are `k` of them;
 /// where that depends on sizes, at least so many.
 pub fn crossed(axis: &Axis, x: &Dim, y: &Dim, k: &Dim) -> Axis {
-    let len = (y.clone() - Dim::int(1)).times(axis.stride.into()) + Dim::int(1);
+    let len = (y.clone() - Dim::int(1)).times(axis.stride) + Dim::int(1);
     let after = len + axis.reach(k) - x.clone() - Dim::int(axis.pad.0);
     let pad = (axis.pad.0, after.as_int().unwrap_or(axis.pad.1));
     Axis { stride: axis.dilation, pad, dilation: axis.stride }

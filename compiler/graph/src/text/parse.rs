@@ -2,13 +2,12 @@
 
 use super::STORAGE;
 use crate::array::Array;
-use crate::dim::Dim;
+use crate::dim::{Dim, Rational};
 use crate::facts::Fact;
 use crate::nodes::{Graph, Group, GroupKind, Guard, Node, Operand, Origin, Storage, Value};
 use crate::ops::{self, Attr, Op};
 use crate::types::TensorType;
 use diag::{FileId, Span};
-use num_rational::Ratio;
 use pest::Parser;
 use pest::iterators::Pair;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -384,9 +383,14 @@ fn float(pair: &Pair<Rule>) -> Result<f64> {
 }
 
 fn tensor_type(pair: Pair<Rule>) -> Result<TensorType> {
+    let whole = pair.clone();
     let mut parts = pair.into_inner();
     let elem = elem(&parts.next().expect("a type has an element type"))?;
-    Ok(TensorType::new(elem, parts.map(dim).collect::<Result<_>>()?))
+    let ty = TensorType::new(elem, parts.map(dim).collect::<Result<_>>()?);
+    match ty.is_countable() {
+        true => Ok(ty),
+        false => error(&whole, format!("{ty} has more elements than any memory")),
+    }
 }
 
 fn fact(pair: Pair<Rule>) -> Result<Fact> {
@@ -420,8 +424,8 @@ fn factor(pair: Pair<Rule>) -> Result<Dim> {
     match pair.as_rule() {
         Rule::rational => {
             let (above, below) = pair.as_str().split_once('/').unwrap_or((pair.as_str(), "1"));
-            match (above.parse(), below.parse()) {
-                (Ok(above), Ok(below)) if below > 0 => Ok(Dim::rational(Ratio::new(above, below))),
+            match (above.parse::<i64>(), below.parse::<i64>()) {
+                (Ok(above), Ok(below)) if below > 0 => Ok(Dim::rational(Rational::new(above.into(), below.into()))),
                 _ => error(&pair, format!("`{}` is no number that a size can have", pair.as_str())),
             }
         }
