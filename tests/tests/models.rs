@@ -215,3 +215,23 @@ fn unet() {
     let sizes: &[&[(&str, usize)]] = &[&[("B", 1), ("H", 8), ("W", 8)]];
     Case { file: "unet_diffusion.nn", model: None, defines, sizes, below: 1000.0, tolerance: 1e-5 }.check();
 }
+
+#[test]
+fn discriminator() {
+    let sizes: &[&[(&str, usize)]] = &[&[("B", 1)], &[("B", 2)]];
+    let model = Some("Discriminator");
+    Case { file: "gan.nn", model, defines: &[("width", "4")], sizes, below: 1.0, tolerance: 1e-5 }.check();
+}
+
+#[test]
+fn vae() {
+    let defines = &[("hidden", "70"), ("latent", "5")];
+    let sizes: &[&[(&str, usize)]] = &[&[("B", 1)], &[("B", 6)]];
+    Case { file: "vae.nn", model: None, defines, sizes, below: 1.0, tolerance: 1e-5 }.check();
+}
+
+#[test]
+fn silero_vad() {
+    let sizes: &[&[(&str, usize)]] = &[&[("B", 1)], &[("B", 1)], &[("B", 3)]];
+    Case { file: "silero_vad.nn", model: None, defines: &[], sizes, below: 1.0, tolerance: 1e-5 }.check();
+}

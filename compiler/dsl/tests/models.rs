@@ -51,6 +51,7 @@ fn examples_have_the_sizes_of_their_papers() {
         ("unet_diffusion.nn", None, &[], 35_746_307),
         ("unet_diffusion.nn", None, &[("H", "32"), ("W", "32")], 35_746_307),
         ("t5.nn", None, &[], 60_506_624),
+        ("silero_vad.nn", None, &[], 309_633),
     ];
     let mut lines = vec![];
     for (file, name, defines, expected) in rows {
