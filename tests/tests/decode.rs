@@ -71,7 +71,7 @@ fn a_call_that_fails_leaves_the_cache() {
     // No such token; the rows of places 2 and 3 would be other ones.
     let wrong = Tensor::new(&[2, 2], &[1, 2, 3, 50]);
     let message = error(decode(&mut session, wrong, 2));
-    assert_eq!(message, "an index read from data is out of range in `decode`; the outputs are not valid");
+    assert!(message.starts_with("an index read from data is out of range in `decode`"), "{message}");
     assert_eq!(decode(&mut session, tokens(&text, 8, 9), 8).unwrap(), next);
     for (pos, expected) in [
         (-1, "input `pos` chooses a size and must be from 0 to 24, got -1"),
