@@ -30,7 +30,7 @@ fn case(name: &'static str, source: &str, work: f64) -> Case {
 }
 
 fn rows(name: &'static str, m: &'static [(&'static str, i64)], source: &str, work: f64) -> Case {
-    Case { name, source: source.into(), sizes: m, work, moves: false }
+    Case { sizes: m, ..case(name, source, work) }
 }
 
 const RUN_TIME: &str = "model M(x: [M, 512]) -> [M, 512] where M <= 600 = x |> l: Linear(512, bias = false)";
@@ -147,14 +147,13 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-fn lowered(source: &str) -> (graph::Graph, Lowered<()>) {
+fn lowered(source: &str) -> Lowered<()> {
     let mut compiler = nnc::compile_text("case.nn", source);
     let mut graph = compiler.elaborate().unwrap_or_else(|e| panic!("{e}")).entries.remove(0).graph;
     passes::run(&mut graph, &mut passes::Cx::default(), None, &mut |_, _, _| {}).unwrap_or_else(|e| panic!("{e}"));
     let isa = Isa::host();
     let target = Target { lanes: isa.lanes() as i64, registers: isa.registers() as i64 };
-    let lowered = lower::lower(&graph, &target, &|_| false, &lower::NoCode).unwrap_or_else(|e| panic!("{e}"));
-    (graph, lowered)
+    lower::lower(&graph, &target, &|_| false, &lower::NoCode).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Median and best seconds of a call, and the least milliseconds of compiling.
@@ -244,7 +243,7 @@ fn main() {
     let (peak, bandwidth) = (limits::peak_flops(), limits::read_bandwidth());
     println!("peak {:.1} GFLOP/s, reads {:.1} GB/s, {}", peak / 1e9, bandwidth / 1e9, Isa::host());
     for case in cases.iter().filter(|c| names.is_empty() || names.iter().any(|n| c.name.contains(n.as_str()))) {
-        let (_, lowered) = lowered(&case.source);
+        let lowered = lowered(&case.source);
         let mut total = 0.0;
         for step in lowered.steps.iter().filter_map(lower::Step::launch) {
             let Some(made) = lowered.kernels[step.kernel].loops() else { continue };

@@ -209,7 +209,8 @@ fn round(elem: Elem, value: f64) -> f64 {
     }
 }
 
-fn unary(op: Unary, operand: Elem, x: f64) -> f64 {
+/// `op(x)` in f64, for `x` of element type `operand`: what its code is held against.
+pub fn unary(op: Unary, operand: Elem, x: f64) -> f64 {
     match op {
         Unary::Neg => -x,
         Unary::Abs => x.abs(),

@@ -313,7 +313,7 @@ impl Memory for Given<'_> {
     }
 
     fn constant(&self, value: Value) -> bool {
-        content(self.graph, self.constants, value).is_some()
+        constant_owner(self.graph, self.constants, value).is_some()
     }
 }
 
@@ -327,9 +327,16 @@ fn home(graph: &Graph, roots: &BTreeSet<Value>, mut value: Value) -> Value {
     value
 }
 
+/// The value whose memory `value` shares, if it is the same in every call.
+fn constant_owner(graph: &Graph, constants: &Constants, value: Value) -> Option<Value> {
+    let owner = graph.owner(value);
+    let is_given = matches!(graph.op(owner), Op::Constant(_)) && graph.is_given(owner);
+    (is_given || constants.contains_key(&owner)).then_some(owner)
+}
+
 /// The elements of a value that is the same in every call.
 fn content(graph: &Graph, constants: &Constants, value: Value) -> Option<Content> {
-    let owner = graph.owner(value);
+    let owner = constant_owner(graph, constants, value)?;
     match graph.op(owner) {
         Op::Constant(c) if graph.is_given(owner) => Some(Content::Values(c.value.data.clone())),
         _ => constants.get(&owner).cloned(),
@@ -537,11 +544,10 @@ impl<'g, B: Backend> Lower<'g, B> {
     fn build(&mut self, group: &Group) -> Result<(Built, usize), Refusal> {
         let chosen = |kernel: &Kernel, target: &Target| schedule::choose(kernel, group.kind, target);
         let plain = |kernel: &Kernel, _: &Target| schedule::fallback(kernel);
-        let tried = self.attempt(group, true, &chosen, B::vectors);
-        if tried.is_ok() || computed(self.graph, group).len() > 1 {
-            return tried;
-        }
-        let Err(refused) = tried else { return tried };
+        let refused = match self.attempt(group, true, &chosen, B::vectors) {
+            Err(refused) if computed(self.graph, group).len() <= 1 => refused,
+            tried => return tried,
+        };
         // What cannot be split further runs slowly rather than not at all.
         let vectors = self.attempt(group, false, &plain, B::vectors);
         let instead = if vectors.is_ok() { Instead::PlainLoops } else { Instead::Scalars };

@@ -416,11 +416,8 @@ impl Session {
         let room = |bytes: usize| AlignedBytes::try_zeroed(bytes).ok_or_else(|| no_memory(plan, &symbols, bytes));
         if peak > self.arena.len() {
             // Half as much again, so that sizes that grow from call to call seldom need new memory.
-            let more = AlignedBytes::try_zeroed(self.arena.len() / 2 * 3).filter(|more| more.len() >= peak);
-            self.arena = match more {
-                Some(more) => more,
-                None => room(peak)?,
-            };
+            let more = AlignedBytes::try_zeroed(peak.max(self.arena.len() / 2 * 3));
+            self.arena = more.map_or_else(|| room(peak), Ok)?;
         }
         let threads = self.pool.threads();
         let launches = plan.steps.iter().filter_map(Step::launch);

@@ -28,11 +28,11 @@ impl AlignedBytes {
 
     /// Nothing if this machine has less memory. For lengths that come from outside.
     pub fn try_zeroed(len: usize) -> Option<AlignedBytes> {
+        let huge = len >= HUGE_PAGE;
         // A system that promises more than it has ends the process when the memory is touched.
-        if len > machine_memory() {
+        if huge && len > machine_memory() {
             return None;
         }
-        let huge = len >= HUGE_PAGE;
         let align = if huge { HUGE_PAGE } else { LINE };
         let layout = Layout::from_size_align(len.checked_next_multiple_of(LINE)?.checked_add(LINE)?, align).ok()?;
         // SAFETY: the layout is not empty; the memory is written whole before anybody reads it.

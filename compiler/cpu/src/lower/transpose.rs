@@ -64,13 +64,10 @@ impl Lower<'_> {
             Some(Active::First(n)) => n,
             _ => return unsupported("stores by turns of a number of elements known when running"),
         };
-        let moves = at.terms().iter().filter(|t| t.factor == 1 && t.size.is_none()).filter_map(|t| t.var);
-        let Some(var) = moves.into_iter().find(|v| self.unrolled.contains(v)) else {
+        let Some((var, turn, turns)) = self.moving_by_one(at).next() else {
             return unsupported("stores at stride 2: stage them through a layout");
         };
-        let (Binding::Const(turn @ 0..2), Extent::Const(2), 4) =
-            (self.bindings[var.index()], self.kernel.loops[var.index()].extent, memory.size())
-        else {
+        let (2, 4) = (turns, memory.size()) else {
             return unsupported("stores at stride 2 by more than two turns");
         };
         let (constant, dynamic) = (split.constant - turn, split.dynamic.clone());
@@ -103,10 +100,15 @@ impl Lower<'_> {
     /// The place of this iteration in a whole square of an unrolled loop that moves along memory by one.
     fn column(&self, flat: &Affine) -> Option<i64> {
         let lanes = self.kernel.lanes;
-        flat.terms().iter().filter(|t| t.factor == 1 && t.size.is_none()).find_map(|term| {
+        self.moving_by_one(flat).find(|(_, i, n)| i / lanes * lanes + lanes <= *n).map(|(_, i, _)| i % lanes)
+    }
+
+    /// Unrolled loops whose iterations move an address by one element: their variables, iterations and extents.
+    fn moving_by_one(&self, at: &Affine) -> impl Iterator<Item = (VarId, i64, i64)> {
+        at.terms().iter().filter(|t| t.factor == 1 && t.size.is_none()).filter_map(|term| {
             let var = term.var.filter(|v| self.unrolled.contains(v))?;
             match (self.bindings[var.index()], self.kernel.loops[var.index()].extent) {
-                (Binding::Const(i), Extent::Const(n)) => (i / lanes * lanes + lanes <= n).then_some(i % lanes),
+                (Binding::Const(i), Extent::Const(n)) => Some((var, i, n)),
                 _ => None,
             }
         })

@@ -96,7 +96,7 @@ pub fn depthwise(shape: &Shape, target: &Target) -> Option<String> {
 
 /// Dims of the sums' layout, the channel's last.
 fn order_with_last(stage: &super::StageShape, channel: VarId, shape: &Shape) -> Option<String> {
-    let target = shape.kernel.stages.iter().find(|s| shape.kernel.buffers[s.target.index()].name == stage.name)?;
+    let target = shape.kernel.stages.iter().find(|s| s.target.index() == stage.target)?;
     let at = target.at.iter().position(|a| a.as_var() == Some(channel))?;
     let dims = (0..stage.rank).filter(|d| *d != at).chain([at]).map(|d| d.to_string());
     Some(dims.collect::<Vec<_>>().join(" "))
