@@ -213,6 +213,10 @@ impl<'a> Translate<'a> {
                 self.splat(bits)
             }
             Op::Iota => self.constant([0, 1, 2, 3]),
+            Op::Entries { table, first } => {
+                self.constant(std::array::from_fn(|i| table.entries()[first as usize + i].to_bits()))
+            }
+            Op::Permute => self.permute(o[0], o[1]),
             Op::SplatInt => {
                 let n = self.get(o[0]);
                 self.splat_int(n)
@@ -258,6 +262,26 @@ impl<'a> Translate<'a> {
             Op::Reduce(op) => self.reduce(op.op(), o[0]),
             Op::Jump | Op::Branch | Op::Return => unreachable!("ends of blocks are not operations"),
         })
+    }
+
+    /// Each of the four lanes everywhere, and among them a choice by the two bits of the index: permutations by a register
+    /// are not in the baseline.
+    fn permute(&mut self, a: Value, index: Value) -> ir::Value {
+        let lane = |t: &mut Self, i: u8| {
+            let a = t.floats(a);
+            let all = t.rearranged(a, a, [i; LANES]);
+            t.as_type(all, I32X4)
+        };
+        let bit = |t: &mut Self, bit: u32| {
+            let (index, bit) = (t.ints(index), t.splat(bit));
+            let masked = t.b.ins().band(index, bit);
+            t.b.ins().icmp(IntCC::Equal, masked, bit)
+        };
+        let lanes: [ir::Value; LANES] = std::array::from_fn(|i| lane(self, i as u8));
+        let (odd, upper) = (bit(self, 1), bit(self, 2));
+        let low = self.b.ins().bitselect(odd, lanes[1], lanes[0]);
+        let high = self.b.ins().bitselect(odd, lanes[3], lanes[2]);
+        self.b.ins().bitselect(upper, high, low)
     }
 
     fn int_op(&mut self, op: IntOp, a: ir::Value, b: ir::Value) -> ir::Value {

@@ -106,7 +106,7 @@ struct Lower<'a> {
     /// Value numbering of pure operations and loads since the last loop boundary.
     numbers: HashMap<(Op, Vec<Value>), Value>,
     /// Constants kept in registers through an inner loop.
-    held: HashMap<u32, Value>,
+    held: HashMap<Op, Value>,
     /// Current values of register buffers by address of the first lane.
     registers: HashMap<(BufferId, i64), Value>,
     /// Register buffers whose lanes are combined, so that those switched off must keep their values.
@@ -287,7 +287,7 @@ impl Lower<'_> {
     }
 
     fn forget_constants(&mut self) {
-        self.numbers.retain(|(op, _), _| !matches!(op, Op::Splat(_)));
+        self.numbers.retain(|(op, _), _| !matches!(op, Op::Splat(_) | Op::Entries { .. }));
     }
 
     fn forget(&mut self) {
@@ -304,9 +304,14 @@ impl Lower<'_> {
     }
 
     fn splat(&mut self, bits: u32) -> Value {
-        match self.held.get(&bits) {
+        self.held(Op::Splat(bits))
+    }
+
+    /// A constant, from the register that holds it if one does.
+    fn held(&mut self, constant: Op) -> Value {
+        match self.held.get(&constant) {
             Some(value) => *value,
-            None => self.pure(Op::Splat(bits), &[]),
+            None => self.pure(constant, &[]),
         }
     }
 

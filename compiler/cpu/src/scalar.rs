@@ -14,6 +14,7 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use engine::Helper;
 use engine::code::{DIVISION_BY_ZERO, INDEX_OUT_OF_RANGE};
+use kernel::functions::Table;
 use kernel::scheduled::{LoopKind, Place, Scheduled, SizeValue, Stmt};
 use kernel::{
     Affine, Binary, BufferId, Combine, Compare, Elem, Expr, ExprId, Extent, Guard, Literal, Subscript, Unary, VarId,
@@ -330,6 +331,10 @@ impl Scalar<'_> {
                 let a = self.value(*a, known)?;
                 self.cast(from, *to, a)
             }
+            Expr::Lookup(table, a) => {
+                let index = self.value(*a, known)?;
+                self.lookup(*table, index)
+            }
             Expr::Checked(a, extent) => {
                 let a = self.value(*a, known)?;
                 self.checked(a, *extent)
@@ -338,6 +343,18 @@ impl Scalar<'_> {
         };
         known.insert(id, value);
         Ok(value)
+    }
+
+    /// Halves the entries by one bit of the index after the other, from the lowest.
+    fn lookup(&mut self, table: Table, index: ir::Value) -> ir::Value {
+        let mut entries: Vec<ir::Value> = table.entries().iter().map(|e| self.b.ins().f32const(*e)).collect();
+        let mut bit = 1;
+        while entries.len() > 1 {
+            let odd = self.b.ins().band_imm_u(index, bit);
+            entries = entries.chunks(2).map(|pair| self.b.ins().select(odd, pair[1], pair[0])).collect();
+            bit *= 2;
+        }
+        entries[0]
     }
 
     fn literal(&mut self, literal: Literal) -> ir::Value {

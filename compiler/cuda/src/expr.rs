@@ -77,6 +77,12 @@ impl Emitter<'_> {
                 let (c, a, b) = (atom(self.value(*c)?), atom(self.value(*a)?), atom(self.value(*b)?));
                 format!("{c} ? {a} : {b}")
             }
+            Expr::Lookup(table, a) => {
+                let entries: Vec<String> = table.entries().iter().map(|e| format!("{e:?}f")).collect();
+                let (index, name) = (atom(self.value(*a)?), self.fresh("t"));
+                self.line(format!("static const float {name}[16] = {{{}}};", entries.join(", ")));
+                format!("{name}[{index} & 15]")
+            }
             Expr::Cast(Elem::Bool, a) => format!("{} != 0", atom(self.value(*a)?)),
             Expr::Cast(to, a) => format!("({}){}", c_type(*to)?, atom(self.value(*a)?)),
             Expr::Checked(a, extent) => {

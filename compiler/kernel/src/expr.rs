@@ -4,6 +4,7 @@
 //! computed once. Every expression has one element type, found when it is built.
 
 use crate::affine::{Affine, BufferId, ExprId, Extent, VarId};
+use crate::functions::Table;
 use std::collections::HashMap;
 use tensor::Elem;
 
@@ -207,6 +208,8 @@ pub enum Expr {
     /// `if condition { a } else { b }`
     Select(ExprId, ExprId, ExprId),
     Cast(Elem, ExprId),
+    /// Scheduled level only: the entry at the lowest four bits of an i32.
+    Lookup(Table, ExprId),
     /// Scheduled level only: the value if `0 <= value < extent`; else 0, and the call fails once the kernel has run.
     Checked(ExprId, Extent),
     /// `op` over all values of the axes.
@@ -225,7 +228,8 @@ impl Expr {
             Expr::Load { at, .. } => {
                 at.iter().filter_map(|s| if let Subscript::Data(e) = s { Some(*e) } else { None }).collect()
             }
-            Expr::Unary(_, a) | Expr::Cast(_, a) | Expr::Checked(a, _) | Expr::Reduce { body: a, .. } => vec![*a],
+            Expr::Unary(_, a) | Expr::Cast(_, a) | Expr::Lookup(_, a) | Expr::Checked(a, _) => vec![*a],
+            Expr::Reduce { body, .. } => vec![*body],
             Expr::Binary(_, a, b) | Expr::Compare(_, a, b) => vec![*a, *b],
             Expr::Fma(a, b, c) | Expr::Select(a, b, c) => vec![*a, *b, *c],
         }
@@ -248,6 +252,7 @@ impl Expr {
             Expr::Compare(op, a, b) => Expr::Compare(*op, f(*a), f(*b)),
             Expr::Select(a, b, c) => Expr::Select(f(*a), f(*b), f(*c)),
             Expr::Cast(elem, a) => Expr::Cast(*elem, f(*a)),
+            Expr::Lookup(table, a) => Expr::Lookup(*table, f(*a)),
             Expr::Checked(a, extent) => Expr::Checked(f(*a), *extent),
             Expr::Reduce { op, axes, body } => Expr::Reduce { op: *op, axes: axes.clone(), body: f(*body) },
         }
@@ -368,6 +373,11 @@ impl Exprs {
 
     pub fn fma(&mut self, a: ExprId, b: ExprId, c: ExprId) -> ExprId {
         self.intern(Expr::Fma(a, b, c), self.elem(a))
+    }
+
+    /// The f32 that `table` has at `index`, an i32.
+    pub fn lookup(&mut self, table: Table, index: ExprId) -> ExprId {
+        self.intern(Expr::Lookup(table, index), Elem::F32)
     }
 
     pub fn compare(&mut self, op: Compare, a: ExprId, b: ExprId) -> ExprId {

@@ -161,6 +161,7 @@ impl Names<'_> {
             Expr::Compare(op, a, b) => format!("{}({}, {})", name(COMPARE, *op), go(a), go(b)),
             Expr::Select(c, a, b) => format!("select({}, {}, {})", go(c), go(a), go(b)),
             Expr::Cast(elem, a) => format!("{elem}({})", go(a)),
+            Expr::Lookup(table, a) => format!("{table}[{}]", go(a)),
             Expr::Checked(a, n) => format!("checked({}, {})", go(a), self.extent(*n)),
             Expr::Reduce { op, axes, body } => {
                 let axes: Vec<String> = axes.iter().map(|a| self.var(*a)).collect();

@@ -4,6 +4,7 @@ use super::address::Split;
 use super::{Active, Binding, Lane, Lower, Unsupported, unsupported};
 use crate::vir::{Comparison, IntOp, MaskOp, Memory, Op, Reduction, Type, UnaryOp, Value, VecOp};
 use engine::code::INDEX_OUT_OF_RANGE;
+use kernel::functions::Table;
 use kernel::scheduled::Stmt;
 use kernel::{
     Affine, Binary, BufferId, Combine, Compare, Elem, Expr, ExprId, Extent, Guard, Literal, Subscript, Unary,
@@ -213,9 +214,28 @@ impl Lower<'_> {
                 Ok(self.select(c, a, b))
             }
             Expr::Cast(to, a) => self.cast(*to, *a),
+            Expr::Lookup(table, a) => {
+                let index = self.vector(*a)?;
+                Ok(self.lookup(*table, index, 0, table.entries().len() as i64))
+            }
             Expr::Checked(..) => unsupported("a checked index as a value"),
             Expr::Reduce { op, axes, body } => self.reduce(*op, axes, *body),
         }
+    }
+
+    /// The entry at the low bits of each lane of `index`, out of `count` from `first` on: one permutation where a vector
+    /// holds as many, else the choice between two halves.
+    fn lookup(&mut self, table: Table, index: Value, first: i64, count: i64) -> Value {
+        if count == self.kernel.lanes {
+            let entries = self.held(Op::Entries { table, first: first as u8 });
+            return self.pure(Op::Permute, &[entries, index]);
+        }
+        let half = count / 2;
+        let (low, high) = (self.lookup(table, index, first, half), self.lookup(table, index, first + half, half));
+        let bit = self.splat(half as u32);
+        let upper = self.pure(Op::Vec(VecOp::And), &[index, bit]);
+        let upper = self.pure(Op::Compare(Comparison::EqI), &[upper, bit]);
+        self.select(upper, high, low)
     }
 
     fn constant(&mut self, literal: Literal) -> Result<Value, Unsupported> {

@@ -5,7 +5,7 @@ use crate::vir::{IntOp, Op, Type, Value};
 use kernel::affine::Term;
 use kernel::scheduled::{LoopKind, Stmt};
 use kernel::{Affine, BufferId, Expr, ExprId, Extent, Subscript, VarId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// A pointer that moves with the loop.
 struct Moving {
@@ -26,8 +26,18 @@ struct Uses {
     /// Affines whose values are needed as numbers.
     indices: Vec<Affine>,
     targets: BTreeSet<BufferId>,
-    constants: BTreeMap<u32, usize>,
+    /// With how often they occur.
+    constants: Vec<(Op, usize)>,
     inner_loops: bool,
+}
+
+impl Uses {
+    fn constant(&mut self, constant: Op) {
+        match self.constants.iter_mut().find(|(op, _)| *op == constant) {
+            Some((_, n)) => *n += 1,
+            None => self.constants.push((constant, 1)),
+        }
+    }
 }
 
 impl Lower<'_> {
@@ -187,12 +197,12 @@ impl Lower<'_> {
         if uses.inner_loops {
             return;
         }
-        let mut constants: Vec<(u32, usize)> = uses.constants.iter().map(|(bits, n)| (*bits, *n)).collect();
+        let mut constants = uses.constants.clone();
         constants.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-        for (bits, _) in constants.into_iter().take(spare) {
-            if !self.held.contains_key(&bits) {
-                let value = self.b.push(Op::Splat(bits), &[]);
-                self.held.insert(bits, value);
+        for (constant, _) in constants.into_iter().take(spare) {
+            if !self.held.contains_key(&constant) {
+                let value = self.b.push(constant, &[]);
+                self.held.insert(constant, value);
             }
         }
     }
@@ -229,8 +239,11 @@ impl Lower<'_> {
                 }
             }
             Expr::Index(a, _) => uses.indices.push(a.clone()),
-            Expr::Const(l) if l.elem == kernel::Elem::F32 => {
-                *uses.constants.entry((l.value() as f32).to_bits()).or_default() += 1;
+            Expr::Const(l) if l.elem == kernel::Elem::F32 => uses.constant(Op::Splat((l.value() as f32).to_bits())),
+            Expr::Lookup(table, _) => {
+                for first in (0..table.entries().len()).step_by(self.kernel.lanes as usize) {
+                    uses.constant(Op::Entries { table: *table, first: first as u8 });
+                }
             }
             _ => {}
         });

@@ -162,6 +162,11 @@ impl Machine<'_> {
             }
             Op::Splat(bits) => self.lanes(|_| bits),
             Op::Iota => self.lanes(|i| i as u32),
+            Op::Entries { table, first } => self.lanes(|i| table.entries()[first as usize + i].to_bits()),
+            Op::Permute => {
+                let (a, index) = (self.vec(o[0]), self.vec(o[1]));
+                self.lanes(|i| a[index[i] as usize % a.len()])
+            }
             Op::SplatInt => {
                 let n = self.int(o[0]) as u32;
                 self.lanes(|_| n)

@@ -7,6 +7,7 @@
 pub mod interpret;
 mod text;
 
+use kernel::functions::Table;
 use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -209,6 +210,13 @@ pub enum Op {
     Splat(u32),
     /// 0, 1, 2 … as i32.
     Iota,
+    /// As many entries of a table as there are lanes, from lane `first` on.
+    Entries {
+        table: Table,
+        first: u8,
+    },
+    /// [a, i32 lanes]: for each lane the element of a at that lane, modulo the number of lanes.
+    Permute,
     /// [i64]: its low 32 bits in all lanes.
     SplatInt,
     Vec(VecOp),
@@ -249,8 +257,12 @@ impl Op {
         match self {
             Param(_) | Const(_) | Int(_) | AddImm(_) | MulImm(_) | ShrImm(_) => Some(Type::I64),
             LoadI64(_) | LoadI32(_) | LoadU8(_) => Some(Type::I64),
-            Load { .. } | Broadcast { .. } | Gather { .. } | Splat(_) | Iota | SplatInt => Some(Type::Vec),
-            Vec(_) | Unzip { .. } | Zip { .. } | FmaAcc | Fma | Unary(_) | Select | Reduce(_) => Some(Type::Vec),
+            Load { .. } | Broadcast { .. } | Gather { .. } | Splat(_) | Iota | Entries { .. } | SplatInt => {
+                Some(Type::Vec)
+            }
+            Vec(_) | Permute | Unzip { .. } | Zip { .. } | FmaAcc | Fma | Unary(_) | Select | Reduce(_) => {
+                Some(Type::Vec)
+            }
             Compare(_) | Mask(_) | MaskConst(_) | MaskFirst => Some(Type::Mask),
             StoreI64(_) | Store { .. } | StoreStream { .. } | Prefetch { .. } | Jump | Branch | Return => None,
         }
@@ -260,7 +272,8 @@ impl Op {
     pub fn operands(self) -> &'static [Type] {
         use Type::{I64, Mask as M, Vec as V};
         match self {
-            Op::Param(_) | Op::Const(_) | Op::Splat(_) | Op::Iota | Op::MaskConst(_) | Op::Jump | Op::Return => &[],
+            Op::Param(_) | Op::Const(_) | Op::Splat(_) | Op::Iota | Op::Entries { .. } | Op::MaskConst(_) => &[],
+            Op::Jump | Op::Return => &[],
             Op::AddImm(_) | Op::MulImm(_) | Op::ShrImm(_) | Op::LoadI64(_) | Op::LoadI32(_) | Op::LoadU8(_) => &[I64],
             Op::Int(_) | Op::StoreI64(_) => &[I64, I64],
             Op::Load { .. } => &[I64, M],
@@ -268,7 +281,7 @@ impl Op {
             Op::Store { .. } => &[I64, V, M],
             Op::StoreStream { .. } => &[I64, V],
             Op::Gather { .. } => &[I64, V, M],
-            Op::Vec(_) | Op::Unzip { .. } | Op::Zip { .. } | Op::Compare(_) => &[V, V],
+            Op::Vec(_) | Op::Permute | Op::Unzip { .. } | Op::Zip { .. } | Op::Compare(_) => &[V, V],
             Op::FmaAcc | Op::Fma => &[V, V, V],
             Op::Unary(_) | Op::Reduce(_) => &[V],
             Op::Select => &[M, V, V],

@@ -314,6 +314,19 @@ impl Encoder<'_> {
                 let words: Vec<u32> = (0..self.lanes as u32).collect();
                 self.load_constant(self.vec(x[0]), &words)
             }
+            Op::Entries { table, first } => {
+                let entries = &table.entries()[first as usize..][..self.lanes];
+                let words: Vec<u32> = entries.iter().map(|e| e.to_bits()).collect();
+                self.load_constant(self.vec(x[0]), &words)
+            }
+            Op::Permute => {
+                let code = if self.wide() {
+                    Code::EVEX_Vpermps_zmm_k1z_zmm_zmmm512b32
+                } else {
+                    Code::VEX_Vpermps_ymm_ymm_ymmm256
+                };
+                self.three(code, self.vec(x[2]), self.vec(x[1]), self.vec(x[0]))
+            }
             Op::SplatInt => {
                 self.two(Code::Mov_r32_rm32, Register::R11D, int32(x[0]))?;
                 self.splat_scratch(self.vec(x[1]))

@@ -81,6 +81,7 @@ impl Apply<'_> {
                 let a = go(self, *a)?;
                 self.out.exprs.cast(*elem, a)
             }
+            Expr::Lookup(..) => return error("a nest has no tables"),
             Expr::Checked(..) => return error("a nest has no checked values"),
             Expr::Reduce { .. } => match reduced {
                 Some(total) => total,
@@ -91,7 +92,7 @@ impl Apply<'_> {
         Ok(new)
     }
 
-    /// Products with a zero that padding gave, and what follows from them, vanish.
+    /// Products with a zero that padding gave, and what follows from them, vanish; a sum with a product is rounded once.
     fn binary(&mut self, op: Binary, a: ExprId, b: ExprId) -> ExprId {
         let zero = |id| self.out.exprs.as_const(id).is_some_and(|l: Literal| l.value() == 0.0);
         match op {
@@ -99,7 +100,23 @@ impl Apply<'_> {
             Binary::Mul if zero(b) => b,
             Binary::Add if zero(a) => b,
             Binary::Add if zero(b) => a,
+            Binary::Add if self.out.exprs.elem(a) == Elem::F32 => self.sum(a, b),
             _ => functions::binary(&mut self.out.exprs, op, a, b),
+        }
+    }
+
+    fn sum(&mut self, a: ExprId, b: ExprId) -> ExprId {
+        let exprs = &mut self.out.exprs;
+        match (&exprs[a], &exprs[b]) {
+            (Expr::Binary(Binary::Mul, x, y), _) => {
+                let (x, y) = (*x, *y);
+                exprs.fma(x, y, b)
+            }
+            (_, Expr::Binary(Binary::Mul, x, y)) => {
+                let (x, y) = (*x, *y);
+                exprs.fma(x, y, a)
+            }
+            _ => exprs.add(a, b),
         }
     }
 
