@@ -62,6 +62,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("compiler/cpu", &["kernel", "engine", "tensor", "diag"]),
     ("compiler/cuda", &["kernel", "tensor", "diag"]),
     ("runtime/engine", &["tensor"]),
+    ("runtime/data", &["engine", "tensor"]),
+    ("runtime/train", &["data", "engine", "tensor"]),
 ];
 
 /// The rooms above those of [`IMPORTS`], which may import any of them.

@@ -45,8 +45,9 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
         });
         let entries: Vec<_> = entries.collect();
         let training = training.iter().map(|t| {
-            let names = |graphs: &[nnc::Graph]| graphs.iter().map(|g| g.name.clone()).collect::<Vec<_>>();
-            json!({"name": t.name, "steps": names(&t.steps), "metrics": names(&t.metrics)})
+            let steps: Vec<&str> = t.steps.iter().map(|s| s.name.as_str()).collect();
+            let metrics: Vec<&str> = t.metrics.iter().map(|m| m.graph.name.as_str()).collect();
+            json!({"name": t.name, "steps": steps, "metrics": metrics})
         });
         let line = json!({
             "model": model.name, "parameters": parameters.elements, "bytes": parameters.bytes,
@@ -87,10 +88,10 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     for block in &training {
         let _ = writeln!(out, "  train {}", block.name);
         for step in &block.steps {
-            let _ = writeln!(out, "    {} updates {} tensors", step.name, step.updates.len());
+            let _ = writeln!(out, "    {} updates {} tensors", step.name, step.graph.updates.len());
         }
         for metric in &block.metrics {
-            let _ = writeln!(out, "    metric {}", metric.name);
+            let _ = writeln!(out, "    metric {}", metric.graph.name);
         }
     }
     Ok(out)

@@ -11,6 +11,7 @@ mod inputs;
 mod names;
 mod run;
 mod text;
+mod train;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::io::{IsTerminal, Write};
@@ -36,6 +37,8 @@ enum Command {
     Compile(compile::Arguments),
     /// Run an entry on inputs
     Run(run::Arguments),
+    /// Train a model by a `train` block of its file
+    Train(train::Arguments),
     /// Time an entry
     Bench(bench::Arguments),
     /// Show what a model becomes at one stage of compiling
@@ -118,6 +121,7 @@ fn main() -> ExitCode {
         Command::Doc(arguments) => doc::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Explain { code } => explain(&code),
         Command::Completions { shell } => Ok(completions(shell)),

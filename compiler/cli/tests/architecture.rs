@@ -59,10 +59,10 @@ fn the_readme_shows_the_example_and_what_it_prints() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let model = std::fs::read_to_string(root().join("dsl-examples/digits.nn")).unwrap();
     assert!(readme.contains(&format!("```nn\n{model}```\n")), "README.md and dsl-examples/digits.nn differ");
-    let prompt = "$ cargo run --release -- ";
+    let prompt = "$ cargo run --release -- run ";
     let (_, rest) = readme.split_once(prompt).expect("README.md runs the example");
     let (command, rest) = rest.split_once('\n').unwrap();
-    let (shown, out) = (rest.lines().next().unwrap(), printed(&format!("nnc {command}")));
+    let (shown, out) = (rest.lines().next().unwrap(), printed(&format!("nnc run {command}")));
     let numbers = |line: &str| {
         let (ty, values) = line.trim().split_once(" = ").unwrap();
         let values = values.trim_matches(['[', ']']).split(", ").map(|x| x.parse().unwrap());

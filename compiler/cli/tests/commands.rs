@@ -53,14 +53,14 @@ fn a_digit_is_read() {
     let values = values.trim_matches(['[', ']']).split(", ").map(|x| x.parse::<f64>().unwrap());
     let values: Vec<f64> = values.collect();
     assert_eq!(values.len(), 10);
-    assert!((values[7] - 0.99997).abs() < 1e-5 && values.iter().sum::<f64>() - 1.0 < 1e-4, "{out}");
+    assert!((values[7] - 0.99876).abs() < 1e-5 && values.iter().sum::<f64>() - 1.0 < 1e-4, "{out}");
 }
 
 #[test]
 fn every_instruction_set_reads_it() {
     for isa in nnc::Isa::ALL.into_iter().filter(|isa| *isa <= nnc::Isa::host()) {
         let out = nnc(&format!("run {DIGITS} {WEIGHTS} {SEVEN} --target-cpu {isa} --threads 2")).ok();
-        assert!(out.contains("0.9999"), "{isa}: {out}");
+        assert!(out.contains("0.9987"), "{isa}: {out}");
     }
 }
 
@@ -186,7 +186,7 @@ fn the_small_commands_answer() {
     assert!(nnc("completions bash").ok().contains("nnc"));
     assert!(nnc("explain E0301").ok().starts_with("E0301"));
     let check: serde_json::Value = serde_json::from_str(&nnc(&format!("check {DIGITS} --json")).ok()).unwrap();
-    assert_eq!(check["parameters"], 64 * 32 + 32 + 32 * 10 + 10);
+    assert_eq!(check["parameters"], 64 * 64 + 64 + 64 * 10 + 10);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use kernel::Scheduled;
 use lower::{Backend, LowerError, Lowered, LoweredKernel, Step, Target};
 use passes::Cx;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -177,6 +177,14 @@ impl Compiler {
         self
     }
 
+    /// The folder of the model's file.
+    pub(crate) fn folder(&self) -> PathBuf {
+        match &self.source {
+            Source::File(file) => Path::new(self.sources.name(*file)).parent().unwrap_or(Path::new("")).into(),
+            Source::Graph(_) => PathBuf::new(),
+        }
+    }
+
     pub fn sources(&self) -> &SourceMap {
         &self.sources
     }
@@ -217,7 +225,7 @@ impl Compiler {
         self.finish(model, stop, after, clock)
     }
 
-    fn finish(
+    pub(crate) fn finish(
         &self,
         model: dsl::Model,
         stop: Option<&str>,
@@ -405,7 +413,7 @@ fn initial(kept: &[Stored], constants: &mut Vec<Constant>) -> Vec<engine::Kept> 
 }
 
 /// The model whose only entry is a graph.
-fn model_of(graph: Graph) -> dsl::Model {
+pub(crate) fn model_of(graph: Graph) -> dsl::Model {
     let stored = graph.operands.iter().filter(|o| o.storage != Storage::Input);
     let stored = stored.map(|o| Stored {
         name: o.name.clone(),

@@ -23,6 +23,11 @@ pub enum Error {
     Weights(String),
     #[error(transparent)]
     Call(#[from] engine::CallError),
+    /// A `train` block or its data that training cannot use.
+    #[error("{0}")]
+    Training(String),
+    #[error(transparent)]
+    Train(#[from] train::TrainError),
     #[error("executable memory: {0}")]
     Memory(std::io::Error),
     /// What a model stores is more than this machine has room for.

@@ -17,6 +17,7 @@ mod dump;
 mod error;
 mod plan;
 mod session;
+mod training;
 
 pub use compile::{Compiled, Compiler, Function, Model, Stage, compile, compile_graph, compile_text};
 pub use constants::{Program, sources};
@@ -33,3 +34,5 @@ pub use error::Error;
 pub use graph::{Dim, Graph, Storage, TensorType};
 pub use session::Session;
 pub use tensor::{Elem, FileError, Tensor, npy, safetensors, write_whole};
+pub use train;
+pub use training::TrainOptions;

@@ -8,7 +8,10 @@ pub mod parse;
 mod resolve;
 pub mod weights;
 
-pub use elaborate::{Defines, Entry, Model, Stored, Training, elaborate, elaborate_all, import_path, imports};
+pub use elaborate::{
+    Defines, Entry, Metric, Model, Provided, Setting, Stored, TrainStep, Training, elaborate, elaborate_all,
+    import_path, imports,
+};
 pub use format::format;
 pub use parse::parse;
 

@@ -19,7 +19,7 @@ fn graph_of(text: &str) -> Result<Graph, String> {
     let id = sources.add("model.nn", text);
     match dsl::elaborate_all(&mut sources, id, None, &[]) {
         // A step of training is what such a case is about.
-        Ok((_, mut training)) if !training.is_empty() => Ok(training.remove(0).steps.remove(0)),
+        Ok((_, mut training)) if !training.is_empty() => Ok(training.remove(0).steps.remove(0).graph),
         Ok((mut model, _)) => Ok(model.entries.remove(0).graph),
         Err(errors) => Err(errors.iter().map(|e| e.render(&sources, false)).collect::<Vec<_>>().join("\n\n")),
     }

@@ -361,6 +361,27 @@ impl Session {
         }
     }
 
+    /// What the session keeps under a name, as it is now; before the first call that needs it, what it starts as. Empty if
+    /// its size is not known yet.
+    pub fn kept(&self, name: &str) -> Option<&[u8]> {
+        let index = self.program.kept.iter().position(|k| k.name == name)?;
+        match (&self.kept[index], self.program.kept[index].initial) {
+            (kept, Some(initial)) if kept.is_empty() => {
+                let Constant { offset, len, .. } = self.program.constants[initial];
+                Some(&self.program.memory[offset..offset + len])
+            }
+            (kept, _) => Some(kept),
+        }
+    }
+
+    /// Gives what is kept under a name another value, row-major; whether there is something of that name. A value of another
+    /// size than calls need is dropped by the next one.
+    pub fn set_kept(&mut self, name: &str, bytes: &[u8]) -> bool {
+        let index = self.program.kept.iter().position(|k| k.name == name);
+        index.iter().for_each(|i| self.kept[*i] = bytes.into());
+        index.is_some()
+    }
+
     /// Times each launch of an entry, after a call has bound it.
     pub fn profile(&mut self, entry: usize) -> Vec<Timed> {
         let Some(Some(bound)) = self.bound.get_mut(entry) else { return vec![] };

@@ -1,4 +1,4 @@
-//! Tensors in numpy's `.npy` files.
+//! Tensors in numpy's `.npy` and `.npz` files.
 
 use crate::file::{FileError, open_data, write_whole};
 use crate::{Elem, Tensor};
@@ -10,10 +10,34 @@ pub fn read(path: &Path) -> Result<Tensor, FileError> {
     let (mut file, len) = open_data(path)?;
     let mut bytes = vec![];
     file.read_to_end(&mut bytes).map_err(|e| FileError::io(path, e))?;
-    if !header_is_plain(&bytes) {
+    parse(&bytes, len, path)
+}
+
+/// The array called `name` of an `.npz` file; the only one if that is empty.
+pub fn read_from_archive(path: &Path, name: &str) -> Result<Tensor, FileError> {
+    let wrong = |message: String| FileError::content(path, message);
+    let (file, _) = open_data(path)?;
+    let mut archive = zip::ZipArchive::new(file).map_err(|e| wrong(format!("no npz file: {e}")))?;
+    let names = archive.file_names().filter_map(|n| Some(n.ok()?.trim_end_matches(".npy").to_string()));
+    let names: Vec<String> = names.collect();
+    let known = || names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    let name = match (name, &names[..]) {
+        ("", [only]) => only,
+        ("", _) => return Err(wrong(format!("holds {}: name one", known()))),
+        (name, _) if names.iter().any(|n| n == name) => name,
+        _ => return Err(wrong(format!("has no array `{name}`; it holds {}", known()))),
+    };
+    let mut entry = archive.by_name(&format!("{name}.npy")).map_err(|e| wrong(format!("`{name}`: {e}")))?;
+    let mut bytes = vec![];
+    entry.read_to_end(&mut bytes).map_err(|e| FileError::io(path, e))?;
+    parse(&bytes, bytes.len() as u64, path)
+}
+
+fn parse(bytes: &[u8], len: u64, path: &Path) -> Result<Tensor, FileError> {
+    if !header_is_plain(bytes) {
         return Err(FileError::content(path, "no npy file: its header is not one that numpy writes for numbers"));
     }
-    let file = NpyFile::new(&bytes[..]).map_err(|e| FileError::content(path, format!("no npy file: {e}")))?;
+    let file = NpyFile::new(bytes).map_err(|e| FileError::content(path, format!("no npy file: {e}")))?;
     array(file, len, path)
 }
 

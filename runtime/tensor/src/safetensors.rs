@@ -4,6 +4,7 @@ use crate::Elem;
 use crate::file::{FileError, open_data, write_whole};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// An open file.
@@ -45,6 +46,11 @@ impl Weights {
             .collect();
         entries.sort();
         entries
+    }
+
+    /// The text that the file holds under a key.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.metadata().as_ref()?.get(key).map(String::as_str)
     }
 
     pub fn get(&self, name: &str) -> Option<Stored<'_>> {
@@ -94,13 +100,23 @@ fn dtype(elem: Elem) -> Dtype {
 
 /// Writes tensors by name, whole or not at all.
 pub fn write<'t>(path: &Path, tensors: impl IntoIterator<Item = (&'t str, Stored<'t>)>) -> Result<(), FileError> {
+    write_with(path, tensors, HashMap::new())
+}
+
+/// As [`write`], with texts that say more about them.
+pub fn write_with<'t>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (&'t str, Stored<'t>)>,
+    metadata: HashMap<String, String>,
+) -> Result<(), FileError> {
     let wrong = |e: safetensors::SafeTensorError| FileError::content(path, e.to_string());
     let mut views = vec![];
     for (name, t) in tensors {
         let view = TensorView::new(dtype(t.elem), t.shape.to_vec(), t.bytes).map_err(wrong)?;
         views.push((name.to_string(), view));
     }
-    let bytes = safetensors::serialize(views, None).map_err(wrong)?;
+    let metadata = (!metadata.is_empty()).then_some(metadata);
+    let bytes = safetensors::serialize(views, metadata).map_err(wrong)?;
     write_whole(path, &bytes)
 }
 

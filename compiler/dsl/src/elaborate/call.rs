@@ -67,7 +67,7 @@ impl Elaborator<'_> {
                 self.inside(&kernel.name.text, of, span, |e| e.kernel(&kernel, args, span))
             }
             Val::Extern(e) => self.call_extern(&e, args, span),
-            Val::Given(ty, scope) => self.call_given(&ty, &scope, args, span),
+            Val::Given(ty, scope, provided) => self.call_given(&ty, &scope, &provided, args, span),
             Val::Method(instance, f, outer) => {
                 let of = UseOf::Function(f.name.text.clone());
                 self.frames.push(Frame::new(instance));

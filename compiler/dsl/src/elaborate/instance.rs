@@ -30,6 +30,14 @@ impl Instance {
     }
 }
 
+/// A stored tensor of a `train` block, and where its first value is computed.
+pub(crate) struct First {
+    pub name: String,
+    pub storage: ast::Storage,
+    pub ty: TensorType,
+    pub scope: Rc<Scope>,
+}
+
 /// One run of a body: who it belongs to, and the labels it has used.
 pub(crate) struct Frame {
     pub instance: Rc<Instance>,
@@ -261,7 +269,7 @@ impl Elaborator<'_> {
             Some(first) if first.ty != ty => return Err(Box::new(self.two_widths(&instance, s, &own, &first.ty, &ty))),
             Some(_) => {}
             None => {
-                self.initialiser(s, &ty, scope)?;
+                self.initialiser(&full, s, &ty, scope)?;
                 self.index.insert(full.clone(), self.stored.len());
                 self.stored_types.insert(full.clone(), Declared::new(&s.name.text, &s.ty));
                 self.stored.push(Stored { name: full.clone(), storage, ty, span: s.name.span });
@@ -273,7 +281,7 @@ impl Elaborator<'_> {
 
     /// Checks what storage starts as, once for each type that a declaration has: a number, or a call that is given
     /// `shape` and `type` if it takes them.
-    fn initialiser(&mut self, s: &ast::Storage, ty: &TensorType, scope: &Rc<Scope>) -> Result<()> {
+    fn initialiser(&mut self, name: &str, s: &ast::Storage, ty: &TensorType, scope: &Rc<Scope>) -> Result<()> {
         let Some(init) = &s.init else {
             return match s.kind {
                 StorageKind::Cache => Ok(()),
@@ -284,6 +292,9 @@ impl Elaborator<'_> {
                 }
             };
         };
+        if self.in_training {
+            self.firsts.push(First { name: name.into(), storage: s.clone(), ty: ty.clone(), scope: scope.clone() });
+        }
         if !self.initialised.insert((s.name.span, ty.to_string())) {
             return Ok(());
         }
@@ -296,41 +307,48 @@ impl Elaborator<'_> {
                 error.help("a first value is made of numbers and configuration: zeros(), 0.1, normal()"),
             ));
         }
-        self.aside(|e| {
-            let value = match &init.kind {
-                ast::ExprKind::Call { callee, args } => {
-                    let callee = e.expr(callee, scope)?;
-                    let mut given = e.given(args, scope)?;
-                    if let Val::Fn(f, _) = &callee {
-                        let shape = Val::list(ty.dims.iter().cloned().map(Val::Num));
-                        for (name, value) in [("shape", shape), ("type", Val::Elem(ty.elem))] {
-                            let at = f.params.iter().position(|p| p.name.text == name);
-                            let stated = given.iter().enumerate().any(|(i, g)| match &g.name {
-                                Some(n) => n.text == name,
-                                None => at == Some(i),
-                            });
-                            if at.is_some() && !stated {
-                                let name = Some(ast::Name { text: name.into(), span: init.span });
-                                given.push(Given { name, value, span: s.ty.span });
-                            }
+        self.aside(|e| e.first_value(init, s, ty, scope).map(|_| ()))
+    }
+
+    /// What storage starts as: a tensor of its type, or one number for all places.
+    pub(super) fn first_value(
+        &mut self,
+        init: &ast::Expr,
+        s: &ast::Storage,
+        ty: &TensorType,
+        scope: &Rc<Scope>,
+    ) -> Result<graph::Value> {
+        let value = match &init.kind {
+            ast::ExprKind::Call { callee, args } => {
+                let callee = self.expr(callee, scope)?;
+                let mut given = self.given(args, scope)?;
+                if let Val::Fn(f, _) = &callee {
+                    let shape = Val::list(ty.dims.iter().cloned().map(Val::Num));
+                    for (name, value) in [("shape", shape), ("type", Val::Elem(ty.elem))] {
+                        let at = f.params.iter().position(|p| p.name.text == name);
+                        let stated = given.iter().enumerate().any(|(i, g)| match &g.name {
+                            Some(n) => n.text == name,
+                            None => at == Some(i),
+                        });
+                        if at.is_some() && !stated {
+                            let name = Some(ast::Name { text: name.into(), span: init.span });
+                            given.push(Given { name, value, span: s.ty.span });
                         }
                     }
-                    e.call(callee, given, init.span)?
                 }
-                _ => e.expr(init, scope)?,
-            };
-            let value = e.tensor(&value, Some(ty.elem), init.span)?;
-            let found = e.ty(value);
-            match found.dims.is_empty() || found.dims == ty.dims {
-                true => Ok(()),
-                false => {
-                    let (name, found, expected) = (&s.name.text, e.type_text(&found), e.type_text(ty));
-                    let message = format!("`{name}` is {expected}, but starts as {found}");
-                    let error = Diagnostic::new(Code::SHAPE, init.span, message).other(s.ty.span, "declared here");
-                    Err(Box::new(error.help("an initialiser is given the shape: = ones()")))
-                }
+                self.call(callee, given, init.span)?
             }
-        })
+            _ => self.expr(init, scope)?,
+        };
+        let value = self.tensor(&value, Some(ty.elem), init.span)?;
+        let found = self.ty(value);
+        if found.dims.is_empty() || found.dims == ty.dims {
+            return Ok(value);
+        }
+        let (name, found, expected) = (&s.name.text, self.type_text(&found), self.type_text(ty));
+        let message = format!("`{name}` is {expected}, but starts as {found}");
+        let error = Diagnostic::new(Code::SHAPE, init.span, message).other(s.ty.span, "declared here");
+        Err(Box::new(error.help("an initialiser is given the shape: = ones()")))
     }
 
     /// Runs `f` on a graph of its own, of which nothing stays.

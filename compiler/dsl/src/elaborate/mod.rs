@@ -31,7 +31,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
-pub use train::Training;
+pub use train::{Metric, Provided, Setting, TrainStep, Training};
 pub(crate) use value::{Scope, Val};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
@@ -235,6 +235,12 @@ pub(crate) struct Elaborator<'a> {
     /// Positions in `stored`, by full name.
     index: HashMap<String, usize>,
     stored_types: HashMap<String, Declared>,
+    /// First values of what is stored, for training.
+    firsts: Vec<instance::First>,
+    /// What states start as that training adds.
+    starts: Vec<(String, train::Start)>,
+    /// What the training runtime gives to the step under construction: names of inputs, and what computes them.
+    provided: Vec<(String, Provided)>,
     /// Declarations whose first values were checked, with the types they had.
     initialised: HashSet<(Span, String)>,
     frames: Vec<Frame>,
@@ -311,6 +317,9 @@ impl<'a> Elaborator<'a> {
             stored: vec![],
             index: HashMap::new(),
             stored_types: HashMap::new(),
+            firsts: vec![],
+            starts: vec![],
+            provided: vec![],
             initialised: HashSet::new(),
             frames: vec![],
             calls: None,

@@ -188,8 +188,8 @@ impl Elaborator<'_> {
                     }
                     ("fn", v) => self.match_function(v, arguments, scope, place.span)?,
                     ("stream", v) => self.match_stream(v, arguments.first(), scope, place.span)?,
-                    ("metric", v) => matches!(v, Val::Metric),
-                    ("rule" | "augmentation", Val::Opaque(kind)) => **kind == **path,
+                    ("metric", v) => matches!(v, Val::Metric(_)),
+                    ("rule" | "augmentation", Val::Opaque(kind, _)) => **kind == **path,
                     (name, value) => match self.find_path(name, scope.module)? {
                         Some(Found::Item(Item::Type(ty), _)) => {
                             return self.match_type(value, &ty, place, scope);

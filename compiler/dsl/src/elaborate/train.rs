@@ -4,10 +4,10 @@ use super::call::Given;
 use super::instance::{Frame, Instance, join};
 use super::items::{Found, LIBRARY};
 use super::shape::{Place, What};
-use super::{Elaborator, Result, Scope, Val, nearest};
+use super::{Elaborator, Result, Scope, Stored, Val, nearest};
 use crate::ast::{self, Block, Extern, Form, Function, Module, Name, Step, TrainKind, Ty, TyKind};
 use diag::{Code, Diagnostic, Span};
-use graph::{Dim, Elem, Fact, Graph, Storage, TensorType, Value};
+use graph::{Dim, Elem, Fact, Graph, Storage, TensorType, Value, ops};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -21,15 +21,87 @@ const SETTINGS: &[&str] = &["epochs", "max_steps"];
 /// The number of examples in a batch; its source bounds it.
 const ROWS: &str = "Rows";
 
+/// Inputs of steps that the training runtime gives: the number of updates so far, and whether the gradients since the last
+/// one are applied now.
+const STEP: &str = "step";
+const LAST: &str = "last";
+
+/// What a state beside a parameter starts as.
+pub(crate) enum Start {
+    Zeros,
+    /// As the parameter does.
+    As(String),
+}
+
 /// An elaborated `train` block.
 #[derive(Debug)]
 pub struct Training {
     pub name: String,
-    /// In the order in which they take turns: the loss is the only output, parameters and states of optimisers are
-    /// updated.
-    pub steps: Vec<Graph>,
-    /// The value is the only output.
-    pub metrics: Vec<Graph>,
+    /// Everything stored, states of optimisers included, in the order of first use.
+    pub stored: Vec<Stored>,
+    /// What parameters and states start as: no inputs, one output for each by its name; a number stands for all places.
+    pub initial: Graph,
+    /// In the order in which they take turns.
+    pub steps: Vec<TrainStep>,
+    pub metrics: Vec<Metric>,
+    /// When to end, and what changes on the way.
+    pub rules: Vec<Provided>,
+    /// Passes over the data of the first step, at most.
+    pub epochs: Option<i64>,
+    /// Updates of the first step, at most.
+    pub max_steps: Option<i64>,
+}
+
+/// What is done with one batch to change parameters.
+#[derive(Debug)]
+pub struct TrainStep {
+    pub name: String,
+    pub data: Provided,
+    /// Inputs: the fields of a batch in their order, then, by name, those of `provided`, `step`, an i32 with the number of
+    /// updates so far, and `last`, whether accumulated gradients are applied now. The loss is the only output; parameters and
+    /// states of optimisers are updated.
+    pub graph: Graph,
+    /// Inputs that the training runtime computes.
+    pub provided: Vec<(String, Provided)>,
+    /// How often the step runs in each turn.
+    pub repeats: i64,
+    /// Batches whose gradients make one update.
+    pub accumulate: i64,
+}
+
+/// A number that tells how good a model is, on average over batches.
+#[derive(Debug)]
+pub struct Metric {
+    pub data: Provided,
+    /// As that of a step, without updates.
+    pub graph: Graph,
+}
+
+/// A function of the training runtime, and its arguments in the order of its signature.
+#[derive(Clone, Debug)]
+pub struct Provided {
+    pub name: String,
+    pub arguments: Vec<(String, Setting)>,
+    /// The call.
+    pub span: Span,
+}
+
+/// An argument of a function of the training runtime.
+#[derive(Clone, Debug)]
+pub enum Setting {
+    None,
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    Text(String),
+    Elem(Elem),
+    List(Vec<Setting>),
+    /// A metric, by its name.
+    Metric(String),
+    /// Another source, an augmentation or a rule.
+    Provided(Box<Provided>),
+    /// A function of examples: one input and one output for each field.
+    Function(Box<Graph>),
 }
 
 /// One example that a stream yields: its types.
@@ -40,11 +112,62 @@ pub(crate) enum Example {
 }
 
 /// A source of examples.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Stream {
     pub example: Example,
     /// What `Rows` is at most, in batches of varying size.
     pub most: Option<i64>,
+    pub from: From,
+}
+
+/// Where examples come from.
+#[derive(Clone, Debug)]
+pub(crate) enum From {
+    Source(Rc<Provided>),
+    /// From other examples, by this function.
+    Function(Rc<Graph>),
+}
+
+impl Provided {
+    pub fn get(&self, name: &str) -> Option<&Setting> {
+        self.arguments.iter().find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.get(name).and_then(Setting::as_int)
+    }
+
+    pub fn float(&self, name: &str) -> Option<f64> {
+        self.get(name).and_then(Setting::as_float)
+    }
+
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(Setting::as_text)
+    }
+}
+
+impl Setting {
+    pub fn as_int(&self) -> Option<i64> {
+        match self {
+            Setting::Int(n) => Some(*n),
+            _ => None,
+        }
+    }
+
+    pub fn as_float(&self) -> Option<f64> {
+        match self {
+            Setting::Int(n) => Some(*n as f64),
+            Setting::Float(x) => Some(*x),
+            _ => None,
+        }
+    }
+
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Setting::Text(text) => Some(text),
+            _ => None,
+        }
+    }
 }
 
 impl Example {
@@ -70,28 +193,80 @@ impl Elaborator<'_> {
             children: RefCell::default(),
         });
         self.in_training = true;
+        self.firsts.clear();
+        self.starts.clear();
         self.frames.push(Frame::new(root));
-        let result = self.train_items(train, &Scope::inside(&config));
+        let scope = Scope::inside(&config);
+        let result = self.train_items(train, &scope).and_then(|mut training| {
+            training.initial = self.initial(train.name.span)?;
+            training.stored = std::mem::take(&mut self.stored);
+            Ok(training)
+        });
         self.frames.pop();
         self.in_training = false;
         result
     }
 
+    /// The first values of everything stored as one graph. Each draws its random numbers from streams of its own name.
+    fn initial(&mut self, span: Span) -> Result<Graph> {
+        self.begin("initial", std::iter::empty());
+        for first in std::mem::take(&mut self.firsts) {
+            let Some(init) = &first.storage.init else { continue };
+            let owner = Instance {
+                module: Rc::new(pseudo_module(&first.storage.name)),
+                config: first.scope.clone(),
+                place: RefCell::new(Some(first.name.clone())),
+                built: span,
+                first_use: RefCell::new(None),
+                children: RefCell::default(),
+            };
+            self.frames.push(Frame::new(Rc::new(owner)));
+            let value = self.first_value(init, &first.storage, &first.ty, &first.scope);
+            self.frames.pop();
+            self.graph.set_output(&first.name, value?);
+        }
+        for (name, start) in std::mem::take(&mut self.starts) {
+            let same = |of: &str| self.graph.outputs.iter().find(|(n, _)| n == of).map(|(_, v)| *v);
+            let value = match &start {
+                Start::Zeros => None,
+                Start::As(param) => same(param),
+            };
+            let value = match value {
+                Some(value) => value,
+                None => {
+                    let elem = self.stored[self.index[&name]].ty.elem;
+                    self.push(ops::Full { shape: vec![], value: 0.0, elem }, &[], span)?
+                }
+            };
+            self.graph.set_output(&name, value);
+        }
+        self.finish(span)
+    }
+
     fn train_items(&mut self, train: &ast::Train, scope: &Rc<Scope>) -> Result<Training> {
         for item in &train.items {
             if let TrainKind::Metric { name, .. } = &item.kind {
-                scope.set(&name.text, Val::Metric);
+                scope.set(&name.text, Val::Metric(name.text.as_str().into()));
             }
         }
-        let mut training = Training { name: train.name.text.clone(), steps: vec![], metrics: vec![] };
+        let mut training = Training {
+            name: train.name.text.clone(),
+            stored: vec![],
+            initial: Graph::new("initial"),
+            steps: vec![],
+            metrics: vec![],
+            rules: vec![],
+            epochs: None,
+            max_steps: None,
+        };
         for item in &train.items {
             let result = match &item.kind {
                 TrainKind::Data { name, value } => self.data(name, value, scope),
                 TrainKind::Bind(b) => self.setting(b, scope),
-                TrainKind::Rule(e) => self.rule(e, scope),
-                TrainKind::Step(step) => self.step(step, item.span, scope).map(|g| training.steps.push(g)),
+                TrainKind::Rule(e) => self.rule(e, scope).map(|rule| training.rules.push(rule)),
+                TrainKind::Step(step) => self.step(step, item.span, scope).map(|s| training.steps.push(s)),
                 TrainKind::Metric { name, batch, stream, value } => {
-                    self.metric(name, batch, stream, value, scope).map(|g| training.metrics.push(g))
+                    self.metric(name, batch, stream, value, scope).map(|m| training.metrics.push(m))
                 }
             };
             if let Err(e) = result {
@@ -105,6 +280,8 @@ impl Elaborator<'_> {
                 }
             }
         }
+        let setting = |name: &str| scope.get(name).and_then(|v| v.as_int());
+        (training.epochs, training.max_steps) = (setting("epochs"), setting("max_steps"));
         if training.steps.is_empty() && self.errors.is_empty() {
             let message = format!("`{}` has no step", train.name.text);
             let error = Diagnostic::new(Code::TRAINING, train.name.span, message);
@@ -150,9 +327,9 @@ impl Elaborator<'_> {
         }
     }
 
-    fn rule(&mut self, e: &ast::Expr, scope: &Rc<Scope>) -> Result<()> {
+    fn rule(&mut self, e: &ast::Expr, scope: &Rc<Scope>) -> Result<Provided> {
         match self.expr(e, scope)? {
-            Val::Opaque(kind) if &*kind == "rule" => Ok(()),
+            Val::Opaque(kind, rule) if &*kind == "rule" => Ok((*rule).clone()),
             other => {
                 let message = format!("this line of a `train` block does nothing: it is {}", other.kind());
                 let error = Diagnostic::new(Code::TRAINING, e.span, message);
@@ -162,8 +339,15 @@ impl Elaborator<'_> {
     }
 
     /// A new graph with one batch of a stream.
-    fn with_batch(&mut self, name: &str, batch: &Name, stream: &Name, scope: &Rc<Scope>) -> Result<Rc<Scope>> {
+    fn with_batch(
+        &mut self,
+        name: &str,
+        batch: &Name,
+        stream: &Name,
+        scope: &Rc<Scope>,
+    ) -> Result<(Rc<Scope>, Provided)> {
         self.begin(name, std::iter::once(batch.text.clone()));
+        self.provided.clear();
         let stream = match self.name(&stream.text, stream.span, scope)? {
             Val::Stream(s) => s,
             other => {
@@ -175,10 +359,13 @@ impl Elaborator<'_> {
             self.graph.facts.assume(&Fact::Le(Dim::var(ROWS), Dim::int(most)));
             self.sizes.insert(ROWS.into(), batch.span);
         }
+        let From::Source(source) = &stream.from else {
+            return self.fail(Code::TRAINING, batch.span, "this source is not one of the file's");
+        };
         let inner = Scope::inside(scope);
         let value = self.instantiate(&stream.example, &batch.text, batch.span);
         inner.set(&batch.text, value);
-        Ok(inner)
+        Ok((inner, (**source).clone()))
     }
 
     fn instantiate(&mut self, example: &Example, name: &str, span: Span) -> Val {
@@ -217,17 +404,17 @@ impl Elaborator<'_> {
         stream: &Name,
         value: &ast::Expr,
         scope: &Rc<Scope>,
-    ) -> Result<Graph> {
-        let inner = self.with_batch(&name.text, batch, stream, scope)?;
+    ) -> Result<Metric> {
+        let (inner, data) = self.with_batch(&name.text, batch, stream, scope)?;
         let result = self.expr(value, &inner)?;
         let result = self.one_float(&result, "a metric", value.span)?;
         self.graph.set_output(&name.text, result);
-        self.finish(name.span)
+        Ok(Metric { data, graph: self.finish(name.span)? })
     }
 
-    fn step(&mut self, step: &Step, span: Span, scope: &Rc<Scope>) -> Result<Graph> {
+    fn step(&mut self, step: &Step, span: Span, scope: &Rc<Scope>) -> Result<TrainStep> {
         let name = step.name.as_ref().map_or("step", |n| n.text.as_str());
-        let inner = self.with_batch(name, &step.batch, &step.stream, scope)?;
+        let (inner, data) = self.with_batch(name, &step.batch, &step.stream, scope)?;
         let told = self.errors.len();
         self.training = true;
         let loss = self.loss(&step.body, &inner);
@@ -245,7 +432,10 @@ impl Elaborator<'_> {
         }
         self.update_all(loss, &options, &updated, &optimiser, step)?;
         self.graph.set_output("loss", loss);
-        self.finish(span)
+        let count = |name: &str| options.get(name).and_then(Val::as_int).unwrap_or(1);
+        let (repeats, accumulate) = (count("repeats"), count("accumulate"));
+        let provided = std::mem::take(&mut self.provided);
+        Ok(TrainStep { name: name.into(), data, graph: self.finish(span)?, provided, repeats, accumulate })
     }
 
     fn loss(&mut self, body: &Block, scope: &Rc<Scope>) -> Result<Value> {
@@ -342,7 +532,18 @@ impl Elaborator<'_> {
                 return Err(Box::new(error.help("what needs no gradient goes into stop_gradient(…)")));
             }
         };
-        let mut gradients: Vec<Val> = gradients.into_iter().map(Val::Tensor).collect();
+        let whole = match options.get("accumulate").and_then(Val::as_int) {
+            Some(batches) if batches > 1 => Some((batches, self.runtime_input(LAST, Elem::Bool, span))),
+            _ => None,
+        };
+        let mut summed = vec![];
+        for (name, gradient) in updated.iter().zip(gradients) {
+            summed.push(match whole {
+                Some((batches, last)) => self.accumulated(name, gradient, batches, last, span)?,
+                None => gradient,
+            });
+        }
+        let mut gradients: Vec<Val> = summed.into_iter().map(Val::Tensor).collect();
         if let Some(most) = options.get("clip_norm")
             && let Some(Found::Item(item, module)) = self.find("clip_norm", LIBRARY)?
         {
@@ -373,39 +574,159 @@ impl Elaborator<'_> {
                 return self.fail(Code::TRAINING, span, message);
             }
             self.set_version(name, new);
+            if let Some(decay) = options.get("ema").and_then(Val::as_f64) {
+                self.follow(name, new, decay, span)?;
+            }
+            if let Some((_, last)) = whole {
+                self.only_when(last, name, span)?;
+            }
         }
         Ok(())
     }
 
-    /// The number of updates so far, an input of the step.
-    pub(super) fn step_count(&mut self, span: Span) -> Val {
-        let known = self.graph.operands.iter().find(|o| o.name == "step" && o.storage == Storage::Input);
-        match known {
-            Some(operand) => Val::Tensor(operand.value),
+    /// The mean of the gradients since the last update, kept beside the parameter until the next one.
+    fn accumulated(&mut self, param: &str, gradient: Value, batches: i64, last: Value, span: Span) -> Result<Value> {
+        let own = self.beside(param, "accumulated", Start::Zeros);
+        let before = self.read(&own);
+        let share = self.times(gradient, 1.0 / batches as f64, span)?;
+        let sum = self.push(ops::Add {}, &[before, share], span)?;
+        let zeros = self.times(sum, 0.0, span)?;
+        let next = self.chosen(last, zeros, sum, span)?;
+        self.set_version(&own, next);
+        Ok(sum)
+    }
+
+    /// A running mean of a parameter: `decay` of what it was, the rest of what the parameter is now.
+    fn follow(&mut self, param: &str, now: Value, decay: f64, span: Span) -> Result<()> {
+        let own = self.beside(param, "ema", Start::As(param.into()));
+        let before = self.read(&own);
+        let (old, new) = (self.times(before, decay, span)?, self.times(now, 1.0 - decay, span)?);
+        let mean = self.push(ops::Add {}, &[old, new], span)?;
+        self.set_version(&own, mean);
+        Ok(())
+    }
+
+    /// New versions of a parameter, and of what its update keeps, count only when `last` holds.
+    fn only_when(&mut self, last: Value, param: &str, span: Span) -> Result<()> {
+        let state = join("optimiser", param);
+        let own = |name: &str| {
+            name == param || name == join("ema", param) || name.strip_prefix(&state).is_some_and(|r| r.starts_with('.'))
+        };
+        let updated = self.versions.iter().filter(|(name, v)| v.updated && own(name));
+        let mut updated: Vec<(String, usize, Value)> = updated.map(|(n, v)| (n.clone(), v.operand, v.value)).collect();
+        updated.sort();
+        for (name, operand, new) in updated {
+            let old = self.graph.operands[operand].value;
+            let next = self.chosen(last, new, old, span)?;
+            self.set_version(&name, next);
+        }
+        Ok(())
+    }
+
+    /// A state beside a parameter, of its type; gives its full name.
+    fn beside(&mut self, param: &str, kind: &str, start: Start) -> String {
+        let full = join(kind, param);
+        if !self.index.contains_key(&full) {
+            let stored =
+                Stored { name: full.clone(), storage: Storage::State, ..self.stored[self.index[param]].clone() };
+            self.index.insert(full.clone(), self.stored.len());
+            self.stored.push(stored);
+            self.starts.push((full.clone(), start));
+        }
+        full
+    }
+
+    fn times(&mut self, a: Value, factor: f64, span: Span) -> Result<Value> {
+        let ty = self.ty(a);
+        let factor = self.push(ops::Full { shape: ty.dims, value: factor, elem: ty.elem }, &[], span)?;
+        self.push(ops::Mul {}, &[a, factor], span)
+    }
+
+    /// `condition ? a : b`, the condition a tensor without axes.
+    fn chosen(&mut self, condition: Value, a: Value, b: Value, span: Span) -> Result<Value> {
+        let shape = self.ty(a).dims;
+        let everywhere = match shape.is_empty() {
+            true => condition,
+            false => self.push(ops::Expand { shape }, &[condition], span)?,
+        };
+        self.push(ops::Where {}, &[everywhere, a, b], span)
+    }
+
+    /// An input without axes that the training runtime gives.
+    fn runtime_input(&mut self, name: &str, elem: Elem, span: Span) -> Value {
+        match self.graph.operands.iter().find(|o| o.name == name && o.storage == Storage::Input) {
+            Some(operand) => operand.value,
             None => {
                 let origin = self.origin(span);
-                Val::Tensor(self.graph.operand("step", Storage::Input, TensorType::new(Elem::I32, vec![]), origin))
+                self.graph.operand(name, Storage::Input, TensorType::new(elem, vec![]), origin)
             }
         }
     }
 
-    /// What the training runtime gives: its type says all that is known.
-    pub(super) fn extern_result(&mut self, e: &Extern, scope: &Rc<Scope>, span: Span) -> Result<Val> {
-        self.value_of_type(&e.result, scope, span)
+    /// The number of updates so far, an input of the step.
+    pub(super) fn step_count(&mut self, span: Span) -> Val {
+        Val::Tensor(self.runtime_input(STEP, Elem::I32, span))
     }
 
-    fn value_of_type(&mut self, ty: &Ty, scope: &Rc<Scope>, span: Span) -> Result<Val> {
+    /// What the training runtime gives: its type says all that is known.
+    pub(super) fn extern_result(&mut self, e: &Extern, scope: &Rc<Scope>, span: Span) -> Result<Val> {
+        let mut arguments = vec![];
+        for param in &e.params {
+            let value = scope.get(&param.name.text).unwrap_or(Val::None);
+            arguments.push((param.name.text.clone(), self.as_setting(&value, param.ty.as_ref(), scope, span)?));
+        }
+        let provided = Rc::new(Provided { name: e.name.text.clone(), arguments, span });
+        let ty = &e.result;
         match &ty.kind {
             TyKind::Named { path, arguments } => match (path.as_str(), &arguments[..]) {
-                ("stream", [of]) => self.stream_of(of, scope, span).map(|s| Val::Stream(Rc::new(s))),
-                ("fn", _) => Ok(Val::Given(Rc::new(ty.clone()), scope.clone())),
-                _ => Ok(Val::Opaque(path.as_str().into())),
+                ("stream", [of]) => {
+                    let stream = self.stream_of(of, scope, span)?;
+                    Ok(Val::Stream(Rc::new(Stream { from: From::Source(provided), ..stream })))
+                }
+                ("fn", _) => Ok(Val::Given(Rc::new(ty.clone()), scope.clone(), provided)),
+                _ => Ok(Val::Opaque(path.as_str().into(), provided)),
             },
             _ => {
                 let example = self.example_of(ty, scope, span)?;
                 Ok(self.instantiate(&example, "given", span))
             }
         }
+    }
+
+    /// A value as the training runtime gets it. A function was turned into a graph when its type was checked.
+    fn as_setting(&mut self, value: &Val, ty: Option<&Ty>, scope: &Rc<Scope>, span: Span) -> Result<Setting> {
+        Ok(match value {
+            Val::None => Setting::None,
+            Val::Num(d) if d.as_int().is_some() => Setting::Int(d.as_int().unwrap_or(0)),
+            Val::Num(_) | Val::Float(_) if value.as_f64().is_some() => Setting::Float(value.as_f64().unwrap_or(0.0)),
+            Val::Bool(b) => Setting::Bool(*b),
+            Val::Str(text) => Setting::Text(text.to_string()),
+            Val::Elem(elem) => Setting::Elem(*elem),
+            Val::List(items) => {
+                let items = items.iter().map(|item| self.as_setting(item, None, scope, span));
+                Setting::List(items.collect::<Result<_>>()?)
+            }
+            Val::Metric(name) => Setting::Metric(name.to_string()),
+            Val::Opaque(_, provided) => Setting::Provided(Box::new((**provided).clone())),
+            Val::Stream(stream) => match &stream.from {
+                From::Source(source) => Setting::Provided(Box::new((**source).clone())),
+                From::Function(graph) => Setting::Function(Box::new((**graph).clone())),
+            },
+            function if function.is_callable() => {
+                let result = match ty.map(|t| &t.kind) {
+                    Some(TyKind::Named { arguments, .. }) => arguments.last().and_then(named),
+                    _ => None,
+                };
+                match result.and_then(|name| scope.get(name)) {
+                    Some(made @ Val::Stream(_)) => self.as_setting(&made, None, scope, span)?,
+                    _ => return self.fail(Code::TRAINING, span, "this function is not one of examples"),
+                }
+            }
+            other => {
+                let message = format!("the training runtime takes no {}", other.kind().trim_start_matches("a "));
+                return self.fail(Code::TRAINING, span, message);
+            }
+        })
     }
 
     fn stream_of(&mut self, ty: &Ty, scope: &Rc<Scope>, span: Span) -> Result<Stream> {
@@ -418,7 +739,7 @@ impl Elaborator<'_> {
                     let dim = if whole { Dim::int(rows) } else { Dim::var(ROWS) };
                     let batched = |t: &TensorType| TensorType::new(t.elem, [&[dim.clone()], &t.dims[..]].concat());
                     let most = (!whole).then_some(rows);
-                    return Ok(Stream { example: inner.example.map(&batched), most });
+                    return Ok(Stream { example: inner.example.map(&batched), most, from: inner.from });
                 }
                 (name, []) => {
                     if let Some(Val::Stream(known)) = scope.get(name) {
@@ -428,7 +749,8 @@ impl Elaborator<'_> {
                 _ => {}
             }
         }
-        Ok(Stream { example: self.example_of(ty, scope, span)?, most: None })
+        let nowhere = From::Function(Rc::new(Graph::new("source")));
+        Ok(Stream { example: self.example_of(ty, scope, span)?, most: None, from: nowhere })
     }
 
     fn named_number(&mut self, ty: &Ty, scope: &Rc<Scope>, span: Span) -> Result<i64> {
@@ -520,22 +842,46 @@ impl Elaborator<'_> {
             return self.fail(Code::TRAINING, span, "a function of examples uses no tensors but its own");
         }
         let [from, to] = types else { return Ok(true) };
-        let name = |ty: &Ty| match &ty.kind {
-            TyKind::Named { path, .. } => path.clone(),
-            _ => String::new(),
+        let (Some(Val::Stream(stream)), Some(result)) = (named(from).and_then(|n| scope.get(n)), named(to)) else {
+            return Ok(true);
         };
-        let (Some(Val::Stream(stream)), result) = (scope.get(&name(from)), name(to)) else { return Ok(true) };
-        let graph = std::mem::replace(&mut self.graph, Graph::new("example"));
-        let example = self.instantiate(&stream.example, "example", span);
-        let given = Given { name: None, value: example, span };
-        let mapped = self.call(value.clone(), vec![given], span).and_then(|v| self.example_from(&v, span));
-        self.graph = graph;
-        scope.set(&result, Val::Stream(Rc::new(Stream { example: mapped?, most: stream.most })));
+        let (mapped, graph) = self.aside(|e| {
+            let example = e.instantiate(&stream.example, "example", span);
+            let given = Given { name: None, value: example, span };
+            let made = e.call(value.clone(), vec![given], span)?;
+            let mapped = e.example_from(&made, span)?;
+            e.set_outputs(&made, "result", span)?;
+            Ok((mapped, e.finish(span)?))
+        })?;
+        let from = From::Function(Rc::new(graph));
+        scope.set(result, Val::Stream(Rc::new(Stream { example: mapped, most: stream.most, from })));
         Ok(true)
     }
 
+    /// The fields of an example as outputs, in their order.
+    fn set_outputs(&mut self, value: &Val, name: &str, span: Span) -> Result<()> {
+        match value {
+            Val::Tuple(fields) => fields.iter().enumerate().try_for_each(|(i, (n, v))| {
+                let own = n.clone().unwrap_or_else(|| i.to_string());
+                self.set_outputs(v, &format!("{name}.{own}"), span)
+            }),
+            value => {
+                let value = self.tensor(value, None, span)?;
+                self.graph.set_output(name, value);
+                Ok(())
+            }
+        }
+    }
+
     /// A call of a function that the training runtime gives.
-    pub(super) fn call_given(&mut self, ty: &Ty, scope: &Rc<Scope>, args: Vec<Given>, span: Span) -> Result<Val> {
+    pub(super) fn call_given(
+        &mut self,
+        ty: &Ty,
+        scope: &Rc<Scope>,
+        provided: &Provided,
+        args: Vec<Given>,
+        span: Span,
+    ) -> Result<Val> {
         let TyKind::Named { arguments, .. } = &ty.kind else { return Ok(Val::None) };
         let Some((result, inputs)) = arguments.split_last() else { return Ok(Val::None) };
         if args.len() != inputs.len() {
@@ -547,8 +893,21 @@ impl Elaborator<'_> {
             self.match_type(&given.value, ty, &place, scope)?;
         }
         let example = self.example_of(result, scope, span)?;
-        let name = format!("given {}", self.graph.operands.len());
+        let known = self.provided.iter().find(|(_, p)| p.span == provided.span);
+        if let Some(operand) = known.and_then(|(name, _)| self.graph.operands.iter().find(|o| o.name == *name)) {
+            return Ok(Val::Tensor(operand.value));
+        }
+        let name = format!("{} {}", provided.name, self.provided.len());
+        self.provided.push((name.clone(), provided.clone()));
         Ok(self.instantiate(&example, &name, span))
+    }
+}
+
+/// The name that a type is.
+fn named(ty: &Ty) -> Option<&str> {
+    match &ty.kind {
+        TyKind::Named { path, .. } => Some(path),
+        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Static values and the scopes that name them.
 
 use super::instance::Instance;
-use super::train::Stream;
+use super::train::{Provided, Stream};
 use crate::ast::{Block, Extern, Function, Kernel, Module, Name, Ty};
 use graph::ops::OpInfo;
 use graph::{Dim, Elem, Fact, Value};
@@ -41,11 +41,12 @@ pub(crate) enum Val {
     Method(Rc<Instance>, Rc<Function>, Rc<Scope>),
     /// A source of examples, for training.
     Stream(Rc<Stream>),
-    Metric,
+    /// By its name.
+    Metric(Rc<str>),
     /// What only the training runtime knows: an augmentation, a rule.
-    Opaque(Rc<str>),
+    Opaque(Rc<str>, Rc<Provided>),
     /// A function that the training runtime gives, by its type.
-    Given(Rc<Ty>, Rc<Scope>),
+    Given(Rc<Ty>, Rc<Scope>, Rc<Provided>),
     /// What a statement with a mistake would have given.
     Error,
 }
@@ -80,8 +81,8 @@ impl Val {
             }
             Val::Method(..) | Val::Given(..) => "a function",
             Val::Stream(_) => "a source of examples",
-            Val::Metric => "a metric",
-            Val::Opaque(_) => "a part of training",
+            Val::Metric(_) => "a metric",
+            Val::Opaque(..) => "a part of training",
             Val::Module(_) => "an imported file",
             Val::Error => "nothing, for a mistake before it",
             Val::Layer(_) => "a layer that is not built",
