@@ -159,6 +159,11 @@ const BLOCKED: &str = "stage A as P; stage B as Q; split i 16 io ii; split j 16 
                        layout P 0 1 local io ko; layout Q 0 1 local jo ko;\
                        nest io.by jo.bx ko { P: ii.ty ki.tx, Q: ki.ty ji.tx, C: ii.ty ji.tx ki }";
 
+/// Results of a thread lie apart; the reduction and what threads copy may leave a rest.
+const APART: &str = "stage A as P; stage B as Q; split i 16 io it; split it 4 ir ii; split j 16 jo jt; split jt 4 jr jj;\
+                     split k 8 ko ki; split ki 4 kq kt; layout P 0 1 local io ko; layout Q 0 1 local jo ko;\
+                     nest io.by jo.bx ko { P: ii.ty ir kq kt.tx, Q: kq kt.ty jj.tx jr, C: ii.ty jj.tx ki ir* jr* }";
+
 /// The same where the number of rows is known only when running: what is left of a tile is done row by row.
 const RUN_TIME_ROWS: &str = "stage A as P; stage B as Q; split i 32 io it; split it chain 4+1 ii ir;\
                              split j 32 jo jt; split jt 4 jj jr; split k 8 kq kt;\
@@ -218,6 +223,19 @@ fn products() {
     for depth in [16, 40, 64] {
         check(&product(Some(20), 37, depth), BLOCKED, &[&[]]);
     }
+}
+
+#[test]
+fn products_with_rests() {
+    if !has_compiler() {
+        return;
+    }
+    for (m, n, depth) in [(32, 32, 16), (20, 32, 16), (32, 20, 16), (32, 32, 13), (36, 20, 13), (20, 20, 28)] {
+        check(&product(Some(m), n, depth), APART, &[&[]]);
+    }
+    // A loop over threads stands outside of the loop over tiles, which cannot then have a smaller one.
+    let refused = apply(&product(Some(32), 23, 16), &APART.parse().unwrap(), LANES).unwrap_err().to_string();
+    assert!(refused.contains("must stand outside that over `jj`"), "{refused}");
 }
 
 #[test]

@@ -297,6 +297,16 @@ impl<'a> Apply<'a> {
         env: &Env,
         body: &mut dyn FnMut(&mut Self, &Env) -> Result<(), ScheduleError>,
     ) -> Result<(), ScheduleError> {
+        if let (Some((parent, split)), Some(size)) = (self.vars[var].outer_of, region.inner) {
+            let inner = self.vars[parent].splits[split].inner;
+            let open = &env.vars[inner];
+            if !matches!(open.bind, Bind::Unbound) && open.extent != size {
+                let (tiles, inner) = (&self.vars[var].name, &self.vars[inner].name);
+                return error(format!(
+                    "tiles of `{tiles}` differ in size, so the loop over them must stand outside that over `{inner}`"
+                ));
+            }
+        }
         // Vectors stay vectors, however short: their other lanes must not count. So do blocks and threads.
         let single =
             region.count == Extent::Const(1) && !matches!(mark, Mark::Lanes | Mark::Block(_) | Mark::Thread(_));
