@@ -153,3 +153,35 @@ train Both {
     assert_eq!(names, ["both-line.safetensors", "both-curve.safetensors"]);
     nnc::compile(&path).unwrap().model("Curve").build().unwrap().load(&files[1..], None).unwrap();
 }
+
+/// Made by `scripts/golden-training.py` from the same first values.
+#[test]
+fn forty_steps_are_those_of_pytorch() {
+    let data = Some("../dsl-examples".into());
+    let options = TrainOptions { threads: 1, seed: 0, data };
+    let mut trainer = nnc::compile("models/digits_in_order.nn").unwrap().trainer(None, &options).unwrap();
+    trainer.max_steps = Some(40);
+    let (stop, mut sums) = (AtomicBool::new(false), vec![0.0]);
+    let end = trainer.run(&stop, &mut |trainer, event| {
+        if let Event::Batch { .. } = event {
+            sums.push(trainer.state.losses[0].0);
+        }
+        Ok(())
+    });
+    assert_eq!(end.unwrap(), End::Done);
+    let golden = nnc::safetensors::Weights::open(Path::new("golden/training/digits.safetensors")).unwrap();
+    let floats = |bytes: &[u8]| -> Vec<f64> {
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()) as f64).collect()
+    };
+    let losses = floats(golden.get("losses").unwrap().bytes);
+    for (step, (expected, sum)) in losses.iter().zip(sums.windows(2)).enumerate() {
+        let loss = sum[1] - sum[0];
+        assert!((loss - expected).abs() < 1e-5 * expected, "step {step}: {loss}, PyTorch {expected}");
+    }
+    for kept in trainer.kept.iter().filter(|k| k.of_model) {
+        let name = kept.name.strip_prefix("net.").unwrap();
+        let (found, expected) = (trainer.session.kept(&kept.name).unwrap(), golden.get(name).unwrap());
+        let apart = floats(found).iter().zip(floats(expected.bytes)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(apart < 1e-5, "{name} is {apart} from PyTorch's");
+    }
+}
