@@ -1,167 +1,79 @@
-//! Gradients of whole models in f64: along random directions of all parameters, against difference quotients.
+//! Gradients of whole models, compiled, against the reference interpreter.
 
-use graph::{Array, Dim, Graph, Origin, Storage, Value, gradients, interpret, ops};
+use graph::{Array, Elem, Graph, Origin, Storage, interpret, ops};
+use nnc::Tensor;
+use std::collections::HashMap;
 use tests::case::Random;
 
-/// Half the distance of the two points of a quotient. Rounding leaves 1e-16 / H of it, curvature H² of it.
-const H: f64 = 1e-5;
-
-/// Of the gradient's length: quotients of functions with kinks are off where one lies between the points.
-const TOLERANCE: f64 = 1e-6;
-
-const DIRECTIONS: usize = 20;
-
-struct Case {
-    file: &'static str,
-    model: Option<&'static str>,
-    defines: &'static [(&'static str, &'static str)],
-    sizes: &'static [(&'static str, i64)],
-    /// Integer inputs are below this.
-    below: f64,
+/// `sum(y y)` of all outputs, and its gradient in each parameter and float input as the outputs.
+fn with_gradients(graph: &mut Graph) {
+    let origin = Origin::default();
+    let mut total = None;
+    for (_, y) in std::mem::take(&mut graph.outputs) {
+        let axes = (0..graph.ty(y).rank()).collect();
+        let square = graph.push(ops::Mul {}, &[y, y], &origin).unwrap();
+        let sum = graph.push(ops::Sum { axes, keep: false }, &[square], &origin).unwrap();
+        total = Some(total.map_or(sum, |t| graph.push(ops::Add {}, &[t, sum], &origin).unwrap()));
+    }
+    let total = total.expect("a model has an output");
+    let floats = graph.operands.iter().filter(|o| graph.ty(o.value).elem.is_float());
+    let (names, wrt): (Vec<String>, Vec<_>) = floats.map(|o| (format!("d{}", o.name), o.value)).unzip();
+    let gradients = graph::gradients(graph, total, &wrt).unwrap();
+    graph.set_output("loss", total);
+    names.into_iter().zip(gradients).for_each(|(name, g)| graph.set_output(name, g));
+    graph.remove_dead();
+    graph.verify().unwrap();
+    graph.verify_text().unwrap();
 }
 
-impl Case {
-    fn graph(&self) -> Graph {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dsl-examples").join(self.file);
-        let compiler = nnc::compile(path).unwrap();
-        let compiler = self.model.into_iter().fold(compiler, |c, name| c.model(name));
-        let mut compiler = self.defines.iter().fold(compiler, |c, (n, v)| c.define(*n, v));
-        let model = compiler.elaborate().unwrap_or_else(|e| panic!("{e}"));
-        let forward = model.entries.into_iter().find(|e| e.name == "forward");
-        forward.unwrap_or_else(|| panic!("{} has no forward", self.file)).graph
-    }
-
-    fn size(&self, name: &str) -> Option<i64> {
-        self.sizes.iter().find(|(n, _)| *n == name).map(|(_, size)| *size)
-    }
-
-    fn operand(&self, graph: &Graph, operand: &graph::Operand, random: &mut Random) -> Array {
-        let ty = graph.ty(operand.value);
-        let known = |d: &Dim| d.substitute(&|name| self.size(name).map(Dim::int)).as_int();
-        let shape: Vec<usize> = ty.dims.iter().map(|d| known(d).expect("sizes are given") as usize).collect();
-        let bound = match operand.storage {
-            Storage::Input => 1.0,
-            _ => 1.0 / (*shape.last().unwrap_or(&1) as f64).sqrt(),
+fn check(file: &str, model: &str, sizes: &[&[(&str, usize)]]) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(file);
+    let mut graph = nnc::compile(path).unwrap().model(model).elaborate().unwrap().entries.remove(0).graph;
+    with_gradients(&mut graph);
+    let mut random = Random::new(5);
+    let mut tensor = |shape: &[usize]| {
+        let numbers = std::iter::repeat_with(|| (random.unit() - 0.5) as f32 as f64);
+        Tensor::from_f64(Elem::F32, shape, numbers.take(shape.iter().product()))
+    };
+    for isa in nnc::Isa::ALL.into_iter().filter(|isa| *isa <= nnc::Isa::host()) {
+        let model = nnc::compile_graph(graph.clone()).isa(isa).build().unwrap_or_else(|e| panic!("{e}"));
+        let shape = |dims: &[graph::Dim], size: &dyn Fn(&str) -> Option<i64>| -> Vec<usize> {
+            dims.iter().map(|d| d.eval(&size).expect("all sizes are given") as usize).collect()
         };
-        let variance = operand.name.ends_with("running_var");
-        Array::from_fn(ty.elem, shape, |_| match ty.elem {
-            graph::Elem::Bool => (random.unit() < 0.8) as u8 as f64,
-            e if !e.is_float() => (random.unit() * self.below).floor(),
-            _ if variance => random.unit() + 0.5,
-            _ => (2.0 * random.unit() - 1.0) * bound,
-        })
-    }
-
-    fn check(&self) {
-        let (mut graph, mut random) = (self.graph(), Random::new(5));
-        let operands = graph.operands.clone();
-        let mut given: Vec<Array> = operands.iter().map(|o| self.operand(&graph, o, &mut random)).collect();
-        let params: Vec<usize> = (0..operands.len())
-            .filter(|i| operands[*i].storage == Storage::Param && graph.ty(operands[*i].value).elem.is_float())
-            .collect();
-        let of = self.scalar(&mut graph, &mut given, &mut random);
-        let mut forward = graph.clone();
-        forward.outputs = vec![("of".into(), of)];
-        forward.updates.clear();
-        forward.remove_dead();
-        let values: Vec<Value> = params.iter().map(|i| operands[*i].value).collect();
-        let found = gradients(&mut graph, of, &values).unwrap_or_else(|e| panic!("{}: {e}", self.file));
-        graph.verify().unwrap_or_else(|e| panic!("{}: {e}", self.file));
-        let evaluate = |graph: &Graph, given: &[Array]| {
-            let values = interpret::values_of_sizes(graph, given, &|name| self.size(name));
-            values.unwrap_or_else(|e| panic!("{}: {e}", self.file))
-        };
-        let all = evaluate(&graph, &given);
-        let length = found.iter().flat_map(|g| &all[g].data).map(|x| x * x).sum::<f64>().sqrt();
-        assert!(length > 0.0, "{}: the gradient is zero", self.file);
-        for number in 0..DIRECTIONS {
-            // Of length 1, so that what it gives is at most the gradient's length.
-            let mut direction: Vec<Vec<f64>> =
-                params.iter().map(|i| given[*i].data.iter().map(|_| 2.0 * random.unit() - 1.0).collect()).collect();
-            let norm = direction.iter().flatten().map(|x| x * x).sum::<f64>().sqrt();
-            direction.iter_mut().flatten().for_each(|x| *x /= norm);
-            let slopes = found.iter().zip(&direction).map(|(g, d)| dot(&all[g].data, d));
-            let slope: f64 = slopes.sum();
-            let at = |step: f64| {
-                let mut moved = given.clone();
-                for (i, d) in params.iter().zip(&direction) {
-                    moved[*i].data.iter_mut().zip(d).for_each(|(x, d)| *x += step * d);
+        let stored = model.stored.iter().map(|s| (s.name.clone(), tensor(&shape(&s.ty.dims, &|_| None))));
+        let weights: HashMap<String, Tensor> = stored.collect();
+        let program = model.with(&mut |name| Ok(weights[name].clone())).unwrap();
+        let mut session = program.session(1);
+        for sizes in sizes {
+            let size = |n: &str| sizes.iter().find(|(s, _)| *s == n).map(|(_, v)| *v as i64);
+            let mut inputs = vec![];
+            let mut operands = vec![];
+            for o in &graph.operands {
+                let tensor = match o.storage {
+                    Storage::Input => tensor(&shape(&graph.ty(o.value).dims, &size)),
+                    _ => weights[&o.name].clone(),
+                };
+                operands.push(Array::new(tensor.elem, tensor.shape.clone(), tensor.to_f64()));
+                if o.storage == Storage::Input {
+                    inputs.push(tensor);
                 }
-                evaluate(&forward, &moved)[&of].data[0]
-            };
-            let quotient = (at(H) - at(-H)) / (2.0 * H);
-            assert!(
-                (slope - quotient).abs() <= TOLERANCE * length,
-                "{}, direction {number}: the gradient gives {slope}, the quotient {quotient}; it has length {length}",
-                self.file
-            );
-        }
-    }
-
-    /// A weighted sum of all results that are floats.
-    fn scalar(&self, graph: &mut Graph, given: &mut Vec<Array>, random: &mut Random) -> Value {
-        let origin = Origin::default();
-        let mut total: Option<Value> = None;
-        for (_, y) in graph.outputs.clone() {
-            let ty = graph.ty(y).clone();
-            if !ty.elem.is_float() {
-                continue;
             }
-            let name = format!("weight {}", graph.operands.len());
-            let axes = (0..ty.rank()).collect();
-            let weight = graph.operand(name, Storage::Input, ty, origin.clone());
-            let operand = graph.operands.last().expect("just added").clone();
-            given.push(self.operand(graph, &operand, random));
-            let product = graph.push(ops::Mul {}, &[y, weight], &origin).expect("both have one type");
-            let sum = graph.push(ops::Sum { axes, keep: false }, &[product], &origin).expect("all axes are there");
-            total = Some(match total {
-                None => sum,
-                Some(before) => graph.push(ops::Add {}, &[before, sum], &origin).expect("both are scalars"),
-            });
+            let expected = interpret::run(&graph, &operands).unwrap();
+            let got = session.call(&program.entries()[0].name, &inputs).unwrap();
+            for ((e, g), (name, _)) in expected.iter().zip(&got).zip(&graph.outputs) {
+                assert_eq!(e.shape, g.shape, "{name}");
+                let most = e.data.iter().fold(0.0, |m: f64, x| m.max(x.abs())).max(1e-6);
+                for (i, (e, g)) in e.data.iter().zip(g.to_f64()).enumerate() {
+                    assert!((e - g).abs() <= 2e-5 * most, "{isa} {sizes:?} {name}[{i}] is {g}, expected {e}");
+                }
+            }
         }
-        total.expect("a model has a result")
     }
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
 #[test]
-fn mlp() {
-    Case { file: "mnist_mlp.nn", model: None, defines: &[("hidden", "16")], sizes: &[("B", 3)], below: 1.0 }.check();
-}
-
-#[test]
-fn lstm() {
-    let defines = &[("vocab", "20"), ("dim", "12"), ("layers", "2")];
-    Case { file: "lstm_lm.nn", model: None, defines, sizes: &[("B", 2), ("T", 5)], below: 20.0 }.check();
-}
-
-#[test]
-fn bert() {
-    let defines = &[("vocab", "50"), ("dim", "32"), ("layers", "2"), ("heads", "2")];
-    Case { file: "bert_encoder.nn", model: None, defines, sizes: &[("B", 2), ("T", 5)], below: 2.0 }.check();
-}
-
-#[test]
-fn vae() {
-    let defines = &[("hidden", "24"), ("latent", "5")];
-    Case { file: "vae.nn", model: None, defines, sizes: &[("B", 2)], below: 1.0 }.check();
-}
-
-#[test]
-fn gan() {
-    let defines = &[("latent", "8"), ("width", "1")];
-    Case { file: "gan.nn", model: None, defines, sizes: &[("B", 1)], below: 1.0 }.check();
-    Case { file: "gan.nn", model: Some("Discriminator"), defines: &[("width", "1")], sizes: &[("B", 1)], below: 1.0 }
-        .check();
-}
-
-/// Eleven million parameters in an interpreter: minutes.
-#[test]
-#[ignore = "slow"]
-fn resnet() {
-    let sizes = &[("B", 1), ("H", 16), ("W", 16)];
-    Case { file: "resnet18.nn", model: None, defines: &[("classes", "10")], sizes, below: 1.0 }.check();
+fn scans() {
+    check("scans.nn", "Both", &[&[("B", 1), ("T", 1)], &[("B", 3), ("T", 6)], &[("B", 17), ("T", 3)]]);
+    check("scans.nn", "Grid", &[&[("R", 1), ("C", 1)], &[("R", 3), ("C", 4)]]);
+    check("scans.nn", "Map", &[&[("T", 1)], &[("T", 7)]]);
 }
