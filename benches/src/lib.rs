@@ -1,4 +1,5 @@
-//! Timing, and the limits of this machine.
+//! Timing, the limits of this machine, and kernels of models.
 
+pub mod kernels;
 pub mod limits;
 pub mod timing;

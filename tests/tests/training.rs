@@ -63,7 +63,7 @@ fn a_run_goes_on_bit_for_bit_after_a_stop_at_any_batch() {
         let mut first = digits(1, 3);
         first.epochs = Some(2);
         assert_eq!(train(&mut first, Some(stop_after)).0, End::Stopped);
-        first.checkpoint().save(&path).unwrap();
+        first.save_checkpoint(&path).unwrap();
         let mut second = digits(2, 3);
         second.epochs = Some(2);
         second.resume(&path).unwrap();
@@ -75,14 +75,14 @@ fn a_run_goes_on_bit_for_bit_after_a_stop_at_any_batch() {
 fn checkpoints_of_other_programs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.resume.safetensors");
-    digits(1, 0).checkpoint().save(&path).unwrap();
+    digits(1, 0).save_checkpoint(&path).unwrap();
     let options = TrainOptions { threads: 1, seed: 0, data: None };
     let mut other = nnc::compile(DIGITS).unwrap().define("hidden", 16).trainer(None, &options).unwrap();
     // A run that has not begun has no state to go on from.
     assert!(other.resume(&path).is_err());
     let mut begun = digits(1, 0);
     train(&mut begun, Some(1));
-    begun.checkpoint().save(&path).unwrap();
+    begun.save_checkpoint(&path).unwrap();
     let message = other.resume(&path).err().expect("another shape").to_string();
     assert!(message.ends_with("the model has changed"), "{message}");
     let message =

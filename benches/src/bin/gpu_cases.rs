@@ -1,8 +1,8 @@
 //! Kernels as CUDA C++ with schedules for a GPU, one JSON object a line: `benches/gpu.sh` compiles, checks and times them.
 
+use benches::kernels::lowered;
 use kernel::scheduled::Place;
 use kernel::{Extent, Kernel, Role, apply};
-use lower::{Target, lower};
 use serde_json::json;
 
 /// Lanes of a thread's vector: 16 bytes of f32.
@@ -115,12 +115,7 @@ fn case(source: &str, schedule: &str) -> Result<serde_json::Value, String> {
 
 /// The one kernel that a model becomes.
 fn kernel_of(source: &str) -> Result<Kernel, String> {
-    let mut graph =
-        nnc::compile_text("case.nn", source).elaborate().map_err(|e| e.to_string())?.entries.remove(0).graph;
-    passes::run(&mut graph, &mut passes::Cx::default(), None, &mut |_, _, _| {}).map_err(|e| e.to_string())?;
-    let target = Target { lanes: 16, registers: 32 };
-    let lowered = lower(&graph, &target, &|_| false, &lower::NoCode).map_err(|e| e.to_string())?;
-    match &lowered.kernels[..] {
+    match &lowered(source)?.kernels[..] {
         [lower::LoweredKernel::Loops(loops)] => Ok(loops.kernel.clone()),
         kernels => Err(format!("{} kernels instead of one", kernels.len())),
     }

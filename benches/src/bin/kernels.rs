@@ -8,11 +8,11 @@
 //! given instead of these; `--schedule` another schedule; `--hand` also the schedules of `hand.txt`, written by hand for
 //! the cases where the machine's limit leaves room for a better one; `--print` shows kernels and schedules.
 
+use benches::kernels::lowered;
 use benches::limits;
 use benches::timing::time;
 use cpu::{CodeMemory, Isa, lower as to_vir, x86};
 use kernel::{Extent, Kernel, Role, Schedule, apply};
-use lower::{Lowered, Target};
 use std::time::Instant;
 
 struct Case {
@@ -147,15 +147,6 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-fn lowered(source: &str) -> Lowered<()> {
-    let mut compiler = nnc::compile_text("case.nn", source);
-    let mut graph = compiler.elaborate().unwrap_or_else(|e| panic!("{e}")).entries.remove(0).graph;
-    passes::run(&mut graph, &mut passes::Cx::default(), None, &mut |_, _, _| {}).unwrap_or_else(|e| panic!("{e}"));
-    let isa = Isa::host();
-    let target = Target { lanes: isa.lanes() as i64, registers: isa.registers() as i64 };
-    lower::lower(&graph, &target, &|_| false, &lower::NoCode).unwrap_or_else(|e| panic!("{e}"))
-}
-
 /// Median and best seconds of a call, and the least milliseconds of compiling.
 fn run(kernel: &Kernel, schedule: &Schedule, sizes: &[i64]) -> Result<(f64, f64, f64, x86::Stats), String> {
     let isa = Isa::host();
@@ -243,7 +234,7 @@ fn main() {
     let (peak, bandwidth) = (limits::peak_flops(), limits::read_bandwidth());
     println!("peak {:.1} GFLOP/s, reads {:.1} GB/s, {}", peak / 1e9, bandwidth / 1e9, Isa::host());
     for case in cases.iter().filter(|c| names.is_empty() || names.iter().any(|n| c.name.contains(n.as_str()))) {
-        let lowered = lowered(&case.source);
+        let lowered = lowered(&case.source).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let mut total = 0.0;
         for step in lowered.steps.iter().filter_map(lower::Step::launch) {
             let Some(made) = lowered.kernels[step.kernel].loops() else { continue };

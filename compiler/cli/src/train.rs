@@ -101,7 +101,7 @@ fn write(trainer: &Trainer, path: &Path, weights: bool) -> Result<(), TrainError
     if weights || !path.exists() {
         trainer.save_weights(path)?;
     }
-    Ok(trainer.checkpoint().save(&resume_path(path))?)
+    Ok(trainer.save_checkpoint(&resume_path(path))?)
 }
 
 /// What is shown while training runs.

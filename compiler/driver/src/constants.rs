@@ -92,8 +92,7 @@ impl Model {
         self.with(&mut |name| {
             let stored = self.stored.iter().find(|s| s.name == name);
             let stored = stored.ok_or_else(|| Error::Defect(format!("no parameter `{name}`")))?;
-            let shape: Option<Vec<usize>> = stored.ty.dims.iter().map(|d| d.as_int().map(|n| n as usize)).collect();
-            let shape = shape.ok_or_else(|| Error::Defect(format!("`{name}` has no fixed shape")))?;
+            let shape = stored.shape().ok_or_else(|| Error::Defect(format!("`{name}` has no fixed shape")))?;
             let bound = 1.0 / (*shape.last().unwrap_or(&1) as f64).sqrt();
             let mut state =
                 name.bytes().fold(seed ^ 0x9e3779b97f4a7c15, |h, b| (h ^ b as u64).wrapping_mul(0x100000001b3));

@@ -1,7 +1,7 @@
 //! Calls with tensors by value. The engine's own session takes views and allocates nothing.
 
 use crate::error::Error;
-use engine::{AsView, CallError, Entry};
+use engine::{AsView, Entry};
 use std::sync::Arc;
 use tensor::Tensor;
 
@@ -23,15 +23,7 @@ impl Session {
     /// Runs an entry on inputs in the order of its signature; gives its results in order.
     pub fn call(&mut self, entry: &str, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
         let index = self.inner.entry_index(entry)?;
-        let shapes = self.inner.output_shapes(index, inputs)?;
-        let ports = &self.program.entries[index].outputs;
-        let mut outputs = vec![];
-        for (port, shape) in ports.iter().zip(&shapes) {
-            let room = Tensor::try_zeros(port.elem, shape);
-            outputs.push(room.ok_or_else(|| CallError::no_room(&self.program.entries[index], port, shape))?);
-        }
-        self.call_into(index, inputs, &mut outputs)?;
-        Ok(outputs)
+        Ok(self.inner.results(index, inputs)?)
     }
 
     /// Runs entry number `index` into tensors of the right shapes. With the sizes of the call before, nothing is

@@ -3,16 +3,13 @@
 use crate::compile::{Clock, Compiler, model_of};
 use crate::error::Error;
 use data::{Source, Stage, Table};
-use dsl::{Entry, Provided, Setting, Stored, Training};
+use dsl::{Entry, Provided, RANDOM_KEY, Setting, Stored, Training};
 use graph::{Graph, Storage};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tensor::{Elem, FileError, Tensor};
 use train::{Extra, Kept, Metric, Rule, State, Step, Trainer};
-
-/// The cache from which a program draws random numbers: a seed, and the number of calls so far.
-const RANDOM_KEY: &str = "random key";
 
 /// How to train.
 #[derive(Clone, Debug)]
@@ -71,9 +68,9 @@ impl Compiler {
         let program = model.with(&mut |name| value(name))?;
         let (mut kept, mut frozen) = (vec![], vec![]);
         for stored in &training.stored {
-            let of_model = is_of_model(stored);
+            let of_model = stored.storage != Storage::Cache && !stored.is_beside_a_parameter();
             match model.kept.iter().any(|k| k.name == stored.name) {
-                true => kept.extend(shape(stored).map(|shape| Kept {
+                true => kept.extend(stored.shape().map(|shape| Kept {
                     name: stored.name.clone(),
                     elem: stored.ty.elem,
                     shape,
@@ -83,30 +80,29 @@ impl Compiler {
                 false => {}
             }
         }
-        let mut rules = training.rules.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
-        let mut seen: Vec<(diag::Span, usize)> = vec![];
+        // Schedules are rules too; one that several steps use is one rule.
+        let mut rules: Vec<(diag::Span, Rule)> = vec![];
+        for provided in &training.rules {
+            rules.push((provided.span, rule(provided)?));
+        }
         let mut steps = vec![];
         let mut sources = sources.into_iter();
         for (entry, step) in training.steps.iter().enumerate() {
             let mut extras = vec![];
             for operand in step.graph.operands.iter().filter(|o| o.storage == Storage::Input) {
-                let given = step.provided.iter().find(|(name, _)| *name == operand.name);
-                extras.extend(match (operand.name.as_str(), given) {
-                    ("step", _) => Some(Extra::Updates),
-                    ("last", _) => Some(Extra::Last),
-                    (_, None) => None,
-                    (_, Some((_, provided))) => {
-                        let known = seen.iter().find(|(span, _)| *span == provided.span).map(|(_, rule)| *rule);
-                        let number = known.map_or_else(
-                            || {
-                                rules.push(rule(provided)?);
-                                seen.push((provided.span, rules.len() - 1));
-                                Ok::<_, Error>(rules.len() - 1)
-                            },
-                            Ok,
-                        )?;
-                        Some(Extra::Rate { rule: number })
+                let schedule = step.provided.iter().find(|(name, _)| *name == operand.name).map(|(_, p)| p);
+                extras.extend(match (operand.name.as_str(), schedule) {
+                    (dsl::STEP, _) => Some(Extra::Updates),
+                    (dsl::LAST, _) => Some(Extra::Last),
+                    (_, Some(schedule)) => {
+                        let known = rules.iter().position(|(span, _)| *span == schedule.span);
+                        if known.is_none() {
+                            rules.push((schedule.span, rule(schedule)?));
+                        }
+                        Some(Extra::Rate { rule: known.unwrap_or(rules.len() - 1) })
                     }
+                    // A field of the batch.
+                    (_, None) => None,
                 });
             }
             steps.push(Step {
@@ -130,7 +126,7 @@ impl Compiler {
             session,
             steps,
             metrics,
-            rules,
+            rules: rules.into_iter().map(|(_, rule)| rule).collect(),
             kept,
             frozen,
             epochs: limit(training.epochs),
@@ -175,22 +171,12 @@ fn choose(mut blocks: Vec<Training>, name: Option<&str>) -> Result<Training, Err
 /// A first value in the shape of what is stored; a number fills it.
 fn whole(training: &Training, name: &str, value: Tensor) -> Result<Tensor, Error> {
     let stored = training.stored.iter().find(|s| s.name == name);
-    let shape = stored.and_then(shape).ok_or_else(|| Error::Defect(format!("`{name}` has no fixed shape")))?;
+    let shape = stored.and_then(Stored::shape).ok_or_else(|| Error::Defect(format!("`{name}` has no fixed shape")))?;
     if value.shape == shape {
         return Ok(value);
     }
     let bytes = value.bytes.repeat(shape.iter().product());
     Ok(Tensor { elem: value.elem, shape, bytes: bytes[..].into() })
-}
-
-fn shape(stored: &Stored) -> Option<Vec<usize>> {
-    stored.ty.dims.iter().map(|d| d.as_int().map(|n| n as usize)).collect()
-}
-
-/// Whether a tensor is one of the trained models' own, and not of the optimiser.
-fn is_of_model(stored: &Stored) -> bool {
-    let beside = ["optimiser.", "accumulated.", "ema."];
-    stored.storage != Storage::Cache && !beside.iter().any(|prefix| stored.name.starts_with(prefix))
 }
 
 /// The start of all random numbers of a seed: `u32[2]`.

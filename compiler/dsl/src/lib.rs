@@ -9,8 +9,8 @@ mod resolve;
 pub mod weights;
 
 pub use elaborate::{
-    Defines, Entry, Metric, Model, Provided, Setting, Stored, TrainStep, Training, elaborate, elaborate_all,
-    import_path, imports,
+    Defines, Entry, LAST, Metric, Model, Provided, RANDOM_KEY, STEP, Setting, Stored, TrainStep, Training, elaborate,
+    elaborate_all, import_path, imports,
 };
 pub use format::format;
 pub use parse::parse;

@@ -9,7 +9,7 @@ mod table;
 pub use order::Stage;
 pub use table::{Field, Table};
 
-use engine::{CallError, Program, Session};
+use engine::{CallError, Session};
 use order::Order;
 use std::sync::Arc;
 use tensor::{FileError, Tensor};
@@ -56,7 +56,7 @@ impl Source {
         let mut on_batches = false;
         for stage in &self.stages {
             match stage {
-                Stage::Map(program) => maps.push(Map { session: session(program), on_batches }),
+                Stage::Map(program) => maps.push(Map { session: Session::new(program.clone(), 1), on_batches }),
                 Stage::Batch { .. } | Stage::Streams { .. } => on_batches = true,
                 Stage::Shuffle { .. } => {}
             }
@@ -66,16 +66,10 @@ impl Source {
     }
 }
 
-fn session(program: &Arc<Program>) -> Session {
-    Session::new(program.clone(), 1)
-}
-
 impl Epoch {
     /// Passes over this many batches, without making them.
     pub fn skip(&mut self, batches: usize) {
-        for _ in 0..batches {
-            self.order.next();
-        }
+        self.order.by_ref().take(batches).for_each(drop);
     }
 
     /// The fields of the next batch, if there is one.
@@ -102,12 +96,7 @@ impl Epoch {
     fn mapped(&mut self, example: Vec<Tensor>, on_batches: bool, index: usize) -> Result<Vec<Tensor>, DataError> {
         let mut fields = example;
         for map in self.maps.iter_mut().filter(|m| m.on_batches == on_batches) {
-            let failed = |error| DataError::Map { index, error };
-            let shapes = map.session.output_shapes(0, &fields).map_err(failed)?;
-            let ports = map.session.program().entries[0].outputs.iter().map(|p| p.elem).collect::<Vec<_>>();
-            let mut made: Vec<Tensor> = ports.iter().zip(&shapes).map(|(e, s)| Tensor::zeros(*e, s)).collect();
-            map.session.call(0, &fields, &mut made).map_err(failed)?;
-            fields = made;
+            fields = map.session.results(0, &fields).map_err(|error| DataError::Map { index, error })?;
         }
         Ok(fields)
     }

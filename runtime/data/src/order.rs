@@ -45,10 +45,7 @@ impl Group {
     }
 }
 
-pub type Order = Box<dyn Groups>;
-
-pub trait Groups: Iterator<Item = Group> + Send {}
-impl<T: Iterator<Item = Group> + Send> Groups for T {}
+pub type Order = Box<dyn Iterator<Item = Group> + Send>;
 
 /// How many groups `rows` rows become.
 pub fn count(stages: &[Stage], rows: usize) -> usize {

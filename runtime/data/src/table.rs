@@ -2,10 +2,9 @@
 
 use crate::order::Group;
 use flate2::read::GzDecoder;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use tensor::{Elem, FileError, Tensor, npy};
+use tensor::{Elem, FileError, Tensor, npy, open_data};
 
 /// A column: its name, and the values of all examples along the first axis.
 #[derive(Clone)]
@@ -154,7 +153,7 @@ impl Table {
         let (mut images, mut labels) = (vec![], vec![]);
         for name in files {
             let path = folder.join(name);
-            let bytes = std::fs::read(&path).map_err(|e| FileError::io(&path, e))?;
+            let bytes = unpacked(&path)?;
             if bytes.len() % (1 + IMAGE) != 0 {
                 return Err(FileError::content(&path, "is cut short: its length is no multiple of 3073"));
             }
@@ -171,7 +170,7 @@ impl Table {
 
     /// Whole numbers of one type, one after another, as i32.
     pub fn tokens(path: &Path, elem: Elem) -> Result<Table, FileError> {
-        let bytes = std::fs::read(path).map_err(|e| FileError::io(path, e))?;
+        let bytes = unpacked(path)?;
         if bytes.len() % elem.size() != 0 {
             let message = format!("has {} bytes, no multiple of the {} of a {elem}", bytes.len(), elem.size());
             return Err(FileError::content(path, message));
@@ -190,13 +189,13 @@ impl Field {
 
 /// The bytes of a file, of one whose name ends in `.gz` after unpacking.
 fn unpacked(path: &Path) -> Result<Vec<u8>, FileError> {
-    let mut file = File::open(path).map_err(|e| FileError::io(path, e))?;
+    let (mut file, _) = open_data(path)?;
     let mut bytes = vec![];
-    match path.extension().is_some_and(|e| e == "gz") {
+    let read = match path.extension().is_some_and(|e| e == "gz") {
         true => GzDecoder::new(file).read_to_end(&mut bytes),
         false => file.read_to_end(&mut bytes),
-    }
-    .map_err(|e| FileError::io(path, e))?;
+    };
+    read.map_err(|e| FileError::io(path, e))?;
     Ok(bytes)
 }
 

@@ -361,6 +361,18 @@ impl Session {
         }
     }
 
+    /// As [`Session::call`], with room for the results made here.
+    pub fn results(&mut self, entry: usize, inputs: &[impl AsView]) -> Result<Vec<Tensor>, CallError> {
+        let shapes = self.output_shapes(entry, inputs)?;
+        let plan = &self.program.entries[entry];
+        let room = |(port, shape): (&Port, &Vec<usize>)| {
+            Tensor::try_zeros(port.elem, shape).ok_or_else(|| CallError::no_room(plan, port, shape))
+        };
+        let mut results = plan.outputs.iter().zip(&shapes).map(room).collect::<Result<Vec<_>, _>>()?;
+        self.call(entry, inputs, &mut results)?;
+        Ok(results)
+    }
+
     /// What the session keeps under a name, as it is now; before the first call that needs it, what it starts as. Empty if
     /// its size is not known yet.
     pub fn kept(&self, name: &str) -> Option<&[u8]> {

@@ -9,12 +9,6 @@ use tensor::{FileError, Tensor};
 /// Where the state of a run lies in the metadata of its file.
 const STATE: &str = "nnc.training";
 
-/// Tensors and state of a run at one moment.
-pub struct Checkpoint {
-    tensors: Vec<(String, Tensor)>,
-    state: State,
-}
-
 /// Beside the weights: what `--resume` takes.
 pub fn resume_path(weights: &Path) -> PathBuf {
     weights.with_extension("resume.safetensors")
@@ -67,10 +61,13 @@ impl Trainer {
         Ok(files)
     }
 
-    /// Everything that the run depends on, as it is now.
-    pub fn checkpoint(&self) -> Checkpoint {
-        let tensors = self.kept.iter().map(|k| (k.name.clone(), self.tensor(k))).collect();
-        Checkpoint { tensors, state: self.state.clone() }
+    /// Writes everything that the run depends on, as it is now, whole or not at all.
+    pub fn save_checkpoint(&self, path: &Path) -> Result<(), FileError> {
+        let tensors: Vec<Tensor> = self.kept.iter().map(|k| self.tensor(k)).collect();
+        let tensors = self.kept.iter().zip(&tensors).map(|(k, t)| (k.name.as_str(), stored(t)));
+        // Numbers and their lists always have a text.
+        let state = serde_json::to_string(&self.state).unwrap_or_default();
+        write_with(path, tensors, HashMap::from([(STATE.to_string(), state)]))
     }
 
     /// Goes on from a checkpoint of the same program.
@@ -98,15 +95,6 @@ impl Trainer {
         }
         self.state = state;
         Ok(())
-    }
-}
-
-impl Checkpoint {
-    /// Writes it, whole or not at all.
-    pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        let state = serde_json::to_string(&self.state).unwrap_or_default();
-        let tensors = self.tensors.iter().map(|(name, t)| (name.as_str(), stored(t)));
-        write_with(path, tensors, HashMap::from([(STATE.to_string(), state)]))
     }
 }
 

@@ -6,7 +6,7 @@
 mod checkpoint;
 mod rules;
 
-pub use checkpoint::{Checkpoint, resume_path};
+pub use checkpoint::resume_path;
 pub use rules::Rule;
 
 use data::{DataError, Epoch, Source};
@@ -199,12 +199,12 @@ impl Trainer {
 
     /// Each step once, or as often as it repeats; gives the rows that the first one saw.
     fn turn(&mut self, streams: &mut [Epoch]) -> Result<usize, TrainError> {
-        let mut rows = 0;
+        let mut seen = 0;
         for i in 0..self.steps.len() {
             for _ in 0..self.steps[i].repeats {
                 let batch = self.next_batch(i, streams)?;
                 if i == 0 {
-                    rows += batch.first().and_then(|t| t.shape.first().copied()).unwrap_or(1);
+                    seen += rows(&batch);
                 }
                 let loss = self.update(i, batch)?;
                 self.state.losses[i].0 += loss;
@@ -213,7 +213,7 @@ impl Trainer {
             }
         }
         self.state.batch += self.steps[0].repeats;
-        Ok(rows)
+        Ok(seen)
     }
 
     fn next_batch(&mut self, step: usize, streams: &mut [Epoch]) -> Result<Vec<Tensor>, TrainError> {
@@ -237,9 +237,7 @@ impl Trainer {
                 Extra::Rate { rule } => Tensor::new(&[], &[self.rules[*rule].rate(&self.state.progress[*rule]) as f32]),
             });
         }
-        let mut loss = [Tensor::zeros(self.session.program().entries[step.entry].outputs[0].elem, &[])];
-        self.session.call(step.entry, &inputs, &mut loss)?;
-        let loss = loss[0].to_f64()[0];
+        let loss = number(&mut self.session, step.entry, &inputs)?;
         match loss.is_finite() {
             true => Ok(loss),
             false => Err(TrainError::Diverged {
@@ -292,12 +290,20 @@ impl Trainer {
         let mut batches = data.epoch(self.seed, 0);
         let (mut sum, mut count) = (0.0, 0);
         while let Some(batch) = batches.next_batch()? {
-            let rows = batch.first().and_then(|t| t.shape.first().copied()).unwrap_or(1);
-            let mut value = [Tensor::zeros(self.session.program().entries[*entry].outputs[0].elem, &[])];
-            self.session.call(*entry, &batch, &mut value)?;
-            sum += value[0].to_f64()[0] * rows as f64;
+            let rows = rows(&batch);
+            sum += number(&mut self.session, *entry, &batch)? * rows as f64;
             count += rows;
         }
         Ok(sum / count.max(1) as f64)
     }
+}
+
+/// The only result of an entry, a number.
+fn number(session: &mut Session, entry: usize, inputs: &[Tensor]) -> Result<f64, CallError> {
+    Ok(session.results(entry, inputs)?[0].to_f64()[0])
+}
+
+/// How many examples a batch has.
+fn rows(batch: &[Tensor]) -> usize {
+    batch.first().and_then(|t| t.shape.first().copied()).unwrap_or(1)
 }

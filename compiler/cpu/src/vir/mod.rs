@@ -210,7 +210,7 @@ pub enum Op {
     Splat(u32),
     /// 0, 1, 2 … as i32.
     Iota,
-    /// As many entries of a table as there are lanes, from lane `first` on.
+    /// As many entries of a table as there are lanes, from entry `first` on.
     Entries {
         table: Table,
         first: u8,

@@ -27,11 +27,12 @@ use instance::{Frame, Instance};
 use items::{Files, Item, LIBRARY, LibraryItem, Module, ROOT};
 pub use items::{import_path, imports};
 use report::Use;
+pub use run_time::RANDOM_KEY;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
-pub use train::{Metric, Provided, Setting, TrainStep, Training};
+pub use train::{LAST, Metric, Provided, STEP, Setting, TrainStep, Training};
 pub(crate) use value::{Scope, Val};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
@@ -43,6 +44,19 @@ pub struct Stored {
     pub storage: graph::Storage,
     pub ty: TensorType,
     pub span: Span,
+}
+
+impl Stored {
+    /// The shape, if no caller chooses a part of it.
+    pub fn shape(&self) -> Option<Vec<usize>> {
+        self.ty.dims.iter().map(|d| d.as_int().map(|n| n as usize)).collect()
+    }
+
+    /// Whether training keeps it beside a parameter: it belongs to no model.
+    pub fn is_beside_a_parameter(&self) -> bool {
+        let kind = self.name.split_once('.').map(|(kind, _)| kind);
+        kind.is_some_and(|kind| train::BESIDE.contains(&kind))
+    }
 }
 
 /// One way into a model.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 const LISTED: usize = 64;
 
 /// The cache from which all random numbers of a model come: a seed, and the number of calls so far.
-pub(crate) const RANDOM_KEY: &str = "random key";
+pub const RANDOM_KEY: &str = "random key";
 
 /// What an index picks of one axis: `size` places from `start`; an axis that is picked by one number is dropped.
 struct Part {

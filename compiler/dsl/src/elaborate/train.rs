@@ -23,8 +23,15 @@ const ROWS: &str = "Rows";
 
 /// Inputs of steps that the training runtime gives: the number of updates so far, and whether the gradients since the last
 /// one are applied now.
-const STEP: &str = "step";
-const LAST: &str = "last";
+pub const STEP: &str = "step";
+pub const LAST: &str = "last";
+
+/// What training keeps beside parameters, each under one of these names: states of optimisers, gradients since the last
+/// update, running means.
+pub(super) const BESIDE: [&str; 3] = [OPTIMISER, ACCUMULATED, EMA];
+const OPTIMISER: &str = "optimiser";
+const ACCUMULATED: &str = "accumulated";
+const EMA: &str = "ema";
 
 /// What a state beside a parameter starts as.
 pub(crate) enum Start {
@@ -559,7 +566,7 @@ impl Elaborator<'_> {
             let own = Rc::new(Instance {
                 module: optimiser.module.clone(),
                 config: optimiser.config.clone(),
-                place: RefCell::new(Some(join("optimiser", name))),
+                place: RefCell::new(Some(join(OPTIMISER, name))),
                 built: optimiser.built,
                 first_use: RefCell::new(None),
                 children: RefCell::default(),
@@ -586,7 +593,7 @@ impl Elaborator<'_> {
 
     /// The mean of the gradients since the last update, kept beside the parameter until the next one.
     fn accumulated(&mut self, param: &str, gradient: Value, batches: i64, last: Value, span: Span) -> Result<Value> {
-        let own = self.beside(param, "accumulated", Start::Zeros);
+        let own = self.beside(param, ACCUMULATED, Start::Zeros);
         let before = self.read(&own);
         let share = self.times(gradient, 1.0 / batches as f64, span)?;
         let sum = self.push(ops::Add {}, &[before, share], span)?;
@@ -598,7 +605,7 @@ impl Elaborator<'_> {
 
     /// A running mean of a parameter: `decay` of what it was, the rest of what the parameter is now.
     fn follow(&mut self, param: &str, now: Value, decay: f64, span: Span) -> Result<()> {
-        let own = self.beside(param, "ema", Start::As(param.into()));
+        let own = self.beside(param, EMA, Start::As(param.into()));
         let before = self.read(&own);
         let (old, new) = (self.times(before, decay, span)?, self.times(now, 1.0 - decay, span)?);
         let mean = self.push(ops::Add {}, &[old, new], span)?;
@@ -608,9 +615,9 @@ impl Elaborator<'_> {
 
     /// New versions of a parameter, and of what its update keeps, count only when `last` holds.
     fn only_when(&mut self, last: Value, param: &str, span: Span) -> Result<()> {
-        let state = join("optimiser", param);
+        let state = join(OPTIMISER, param);
         let own = |name: &str| {
-            name == param || name == join("ema", param) || name.strip_prefix(&state).is_some_and(|r| r.starts_with('.'))
+            name == param || name == join(EMA, param) || name.strip_prefix(&state).is_some_and(|r| r.starts_with('.'))
         };
         let updated = self.versions.iter().filter(|(name, v)| v.updated && own(name));
         let mut updated: Vec<(String, usize, Value)> = updated.map(|(n, v)| (n.clone(), v.operand, v.value)).collect();
