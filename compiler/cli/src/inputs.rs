@@ -1,8 +1,9 @@
 //! Inputs from the command line, and tensors made for timing.
 
+use crate::values::Wanted;
 use crate::{Failure, Source, pair};
 use nnc::{Elem, Entry, Formula, Model, Port, Program, Stage, Symbol, Tensor};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where weights come from.
 #[derive(clap::Args, Clone)]
@@ -34,9 +35,13 @@ pub struct Given {
     /// Which entry; the first if not given
     #[arg(long)]
     pub entry: Option<String>,
-    /// An input: a .npy file, `random` or `zeros`
-    #[arg(long, value_name = "NAME=FILE", value_parser = pair)]
+    /// An input: a file (.npy; .png or .jpg, pixels from 0 to 1; .wav, samples from -1 to 1), numbers such as
+    /// `[[1, 2], [3, 4]]`, `random` or `zeros`
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub input: Vec<(String, String)>,
+    /// Resize pictures to the height and width that their input has
+    #[arg(long)]
+    pub resize: bool,
     /// A size that inputs made by `random` and `zeros` need
     #[arg(long, value_name = "NAME=N", value_parser = size)]
     pub size: Vec<(String, usize)>,
@@ -89,6 +94,18 @@ impl Given {
         }
     }
 
+    /// The value of one input; its dims become known sizes.
+    fn value(&self, text: &str, port: &Port, entry: &Entry, sizes: &mut [Option<usize>]) -> Result<Tensor, Failure> {
+        let wanted = Wanted { port, symbols: &entry.symbols, sizes, resize: self.resize };
+        let tensor = wanted.read(text)?;
+        for (dim, n) in port.dims.iter().zip(&tensor.shape) {
+            if let Formula::Symbol(s) = dim {
+                sizes[*s].get_or_insert(*n);
+            }
+        }
+        Ok(tensor)
+    }
+
     /// A tensor for each input of the entry; those not given are random if `random` says so.
     pub fn tensors(&self, entry: &Entry, random: bool) -> Result<Vec<Tensor>, Failure> {
         if let Some((name, _)) = self.input.iter().find(|(n, _)| !entry.inputs.iter().any(|p| p.name == *n)) {
@@ -108,7 +125,7 @@ impl Given {
         for port in &entry.inputs {
             read.push(match given(port) {
                 Some("random" | "zeros") | None => None,
-                Some(file) => Some(from_file(Path::new(file), port, &mut sizes)?),
+                Some(text) => Some(self.value(text, port, entry, &mut sizes)?),
             });
         }
         // Of an input that is a size, `--size` gives the value.
@@ -126,26 +143,6 @@ impl Given {
             (None, kind) => make(port, &sizes, &entry.symbols, kind == Some("zeros"), &mut state),
         });
         made.collect()
-    }
-}
-
-fn from_file(path: &Path, port: &Port, sizes: &mut [Option<usize>]) -> Result<Tensor, Failure> {
-    let tensor = nnc::npy::read(path)?;
-    for (dim, n) in port.dims.iter().zip(&tensor.shape) {
-        if let Formula::Symbol(s) = dim {
-            sizes[*s].get_or_insert(*n);
-        }
-    }
-    let lossless = tensor.elem == port.elem || tensor.elem.is_float() == port.elem.is_float();
-    match lossless {
-        true => Ok(tensor.cast(port.elem)),
-        false => Err(Failure(format!(
-            "error: {} holds {}, but input `{}` is {}",
-            path.display(),
-            tensor.elem,
-            port.name,
-            port.elem
-        ))),
     }
 }
 

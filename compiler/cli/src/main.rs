@@ -9,9 +9,11 @@ mod dump;
 mod fmt;
 mod inputs;
 mod names;
+mod results;
 mod run;
 mod text;
 mod train;
+mod values;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::io::{IsTerminal, Write};

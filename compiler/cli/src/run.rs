@@ -1,7 +1,7 @@
 //! `nnc run`: an entry on inputs, results to the terminal or to files.
 
-use crate::{Failure, Source, inputs, pair};
-use nnc::{Elem, Tensor};
+use crate::{Failure, Source, inputs, pair, results};
+use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -11,13 +11,21 @@ pub struct Arguments {
     source: Source,
     #[command(flatten)]
     given: inputs::Given,
-    /// Where to write a result, a .npy file; results without a file are printed
+    /// Where to write a result: a file that ends in .npy, .json, .png or .jpg (values from 0 to 1), or .wav; results
+    /// without a file are printed
     #[arg(long, value_name = "NAME=FILE", value_parser = pair)]
     output: Vec<(String, String)>,
+    /// Samples a second of sounds that are written
+    #[arg(long, default_value_t = 16_000, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
+    /// Print results as JSON, whole
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let given = &arguments.given;
+    arguments.output.iter().try_for_each(|(_, file)| results::check(file))?;
     let (program, _) = given.program(&arguments.source, false)?;
     let entry = given.entry(&program)?;
     if let Some((name, _)) = arguments.output.iter().find(|(n, _)| !entry.outputs.iter().any(|p| p.name == *n)) {
@@ -25,48 +33,25 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
         return Err(Failure(format!("error: `{}` has no output `{name}`; it gives {}", entry.name, known.join(", "))));
     }
     let tensors = given.tensors(entry, false)?;
-    let results = program.session(given.threads as usize).call(&entry.name, &tensors)?;
+    let mut session = program.session(given.threads as usize);
+    session.seed(given.seed);
+    let outputs = session.call(&entry.name, &tensors)?;
     let mut out = String::new();
-    for (port, result) in entry.outputs.iter().zip(&results) {
+    let mut printed = serde_json::Map::new();
+    for (port, result) in entry.outputs.iter().zip(&outputs) {
         match arguments.output.iter().find(|(n, _)| *n == port.name) {
-            Some((_, file)) => nnc::npy::write(Path::new(file), result)?,
+            Some((_, file)) => results::write(Path::new(file), result, arguments.rate)?,
+            None if arguments.json => {
+                printed.insert(port.name.clone(), results::to_json(result));
+            }
             None => {
-                let _ = writeln!(out, "{}: {}{:?} = {}", port.name, result.elem, result.shape, preview(result));
+                let _ =
+                    writeln!(out, "{}: {}{:?} = {}", port.name, result.elem, result.shape, results::preview(result));
             }
         }
     }
-    Ok(out)
-}
-
-/// Small tensors whole, of others the first few elements.
-fn preview(t: &Tensor) -> String {
-    const WHOLE: usize = 64;
-    const FIRST: usize = 8;
-    let items: Vec<String> = t.to_f64().iter().map(|x| element(t.elem, *x)).collect();
-    match items.len() {
-        ..=WHOLE => nested(&items, &t.shape),
-        _ => format!("[{}, …]", items[..FIRST].join(", ")),
-    }
-}
-
-/// `[[1, 2], [3, 4]]`
-fn nested(items: &[String], shape: &[usize]) -> String {
-    match shape {
-        [] => items.concat(),
-        [_] => format!("[{}]", items.join(", ")),
-        [_, inner @ ..] => {
-            let size = inner.iter().product::<usize>().max(1);
-            let rows: Vec<String> = items.chunks(size).map(|row| nested(row, inner)).collect();
-            format!("[{}]", rows.join(", "))
-        }
-    }
-}
-
-fn element(elem: Elem, x: f64) -> String {
-    match elem {
-        Elem::Bool => (x != 0.0).to_string(),
-        e if e.is_float() && x != 0.0 && !(1e-3..1e6).contains(&x.abs()) && x.is_finite() => format!("{x:.3e}"),
-        e if e.is_float() => format!("{x:.5}"),
-        _ => x.to_string(),
+    match arguments.json {
+        true => Ok(format!("{}\n", json!(printed))),
+        false => Ok(out),
     }
 }

@@ -57,6 +57,58 @@ fn a_digit_is_read() {
 }
 
 #[test]
+fn a_picture_of_a_digit_is_read() {
+    let line = format!("run {DIGITS} {WEIGHTS} --input image=dsl-examples/data/seven.png --json");
+    let answer: serde_json::Value = serde_json::from_str(&nnc(&line).ok()).unwrap();
+    assert_eq!(answer["probability"]["shape"], serde_json::json!([1, 10]));
+    assert!((answer["probability"]["values"][0][7].as_f64().unwrap() - 0.99875).abs() < 1e-5);
+}
+
+/// Values go in and come out unchanged, whatever they are written in.
+#[test]
+fn values_in_and_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(at("same.nn"), "model Same(x: [C, H, W]) -> (y: [C, H, W]) = x\n").unwrap();
+    std::fs::write(at("colours.nn"), "model Colours(x: [3, H, W]) -> (y: [3, H, W]) = x\n").unwrap();
+    std::fs::write(at("whole.nn"), "model Whole(x: i32[N]) -> (y: i32[N]) = x + 1\n").unwrap();
+    std::fs::write(at("wave.nn"), "model Wave(x: [B, T]) -> (y: [B, T]) = x * 0.5\n").unwrap();
+    std::fs::write(at("pixels.nn"), "model Pixels(x: u8[4, 4, 3]) -> (y: u8[4, 4, 3]) = x\n").unwrap();
+    let run = |model: &str, x: &str, rest: &str| nnc(&format!("run {} --input x={x} {rest}", at(model)));
+
+    let colours = "[[[0,1]],[[0.2,0.4]],[[0.6,0.8]]]";
+    for file in ["a.png", "a.npy", "a.json"] {
+        assert_eq!(run("same.nn", colours, &format!("--output y={}", at(file))).ok(), "");
+    }
+    let shown = "y: f32[3, 1, 2] = [[[0.00000, 1.00000]], [[0.20000, 0.40000]], [[0.60000, 0.80000]]]\n";
+    assert_eq!(run("colours.nn", &at("a.png"), "").ok(), shown);
+    assert_eq!(run("same.nn", &at("a.npy"), "").ok(), shown);
+    assert!(
+        std::fs::read_to_string(at("a.json")).unwrap().contains("\"values\":[[[0,1]],[[0.2,0.4]],[[0.6,0.8]]]")
+    );
+
+    assert_eq!(run("wave.nn", "[[0.5,-1,0.25]]", &format!("--output y={} --rate 8000", at("a.wav"))).ok(), "");
+    assert_eq!(run("wave.nn", &at("a.wav"), "").ok(), "y: f32[1, 3] = [[0.12500, -0.25000, 0.06250]]\n");
+    assert_eq!(run("whole.nn", "[1,-2]", "").ok(), "y: i32[2] = [2, -1]\n");
+    assert!(run("pixels.nn", &at("a.png"), "--resize --json").ok().starts_with("{\"y\":{\"shape\":[4,4,3],"));
+
+    let told = [
+        run("pixels.nn", &at("a.png"), ""),
+        run("whole.nn", "[1.5]", ""),
+        run("whole.nn", "[3000000000]", ""),
+        run("whole.nn", "[[1]]", ""),
+        run("pixels.nn", &at("a.wav"), ""),
+        run("whole.nn", &at("a.png"), ""),
+        run("whole.nn", &at("a.npy"), ""),
+        run("same.nn", "[[[1],[2,3]]]", ""),
+        run("same.nn", colours, "--output y=a.gif"),
+        run("wave.nn", "[[1,2],[3,4],[5,6]]", &format!("--output y={}", at("no/a.png"))),
+    ];
+    let told = told.map(|answer| answer.refused().replace(&at(""), ""));
+    insta::assert_snapshot!("values", told.concat());
+}
+
+#[test]
 fn every_instruction_set_reads_it() {
     for isa in nnc::Isa::ALL.into_iter().filter(|isa| *isa <= nnc::Isa::host()) {
         let out = nnc(&format!("run {DIGITS} {WEIGHTS} {SEVEN} --target-cpu {isa} --threads 2")).ok();

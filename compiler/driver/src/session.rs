@@ -32,8 +32,21 @@ impl Session {
         Ok(self.inner.call(index, inputs, outputs)?)
     }
 
+    /// Starts the random numbers of the model anew. Equal seeds give equal numbers, whatever the threads; a session that is
+    /// given none has seed 0.
+    pub fn seed(&mut self, seed: u64) {
+        seed_engine(&mut self.inner, seed);
+    }
+
     /// The engine's session.
     pub fn engine(&mut self) -> &mut engine::Session {
         &mut self.inner
     }
+}
+
+/// Gives a session the start of all random numbers of a seed, `u32[2]`, if its program uses any.
+pub(crate) fn seed_engine(session: &mut engine::Session, seed: u64) {
+    let words = [(seed ^ seed >> 32) as u32, 0];
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    session.set_kept(dsl::RANDOM_KEY, &bytes);
 }

@@ -2,8 +2,9 @@
 
 use crate::compile::{Clock, Compiler, model_of};
 use crate::error::Error;
+use crate::session::seed_engine;
 use data::{Source, Stage, Table};
-use dsl::{Entry, Provided, RANDOM_KEY, Setting, Stored, Training};
+use dsl::{Entry, Provided, Setting, Stored, Training};
 use graph::{Graph, Storage};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ impl Compiler {
         let model = self.finish(model_of(training.initial.clone()), None, &mut |_, _, _| {}, Clock::default())?;
         let program = model.with(&mut |name| Err(Error::Defect(format!("a first value depends on `{name}`"))))?;
         let mut session = program.session(1);
-        session.engine().set_kept(RANDOM_KEY, &key(seed));
+        session.seed(seed);
         let values = session.call(&training.initial.name, &[])?;
         let names = training.initial.outputs.iter().map(|(name, _)| name.clone());
         names.zip(values).map(|(name, value)| Ok((name.clone(), whole(training, &name, value)?))).collect()
@@ -120,7 +121,7 @@ impl Compiler {
             metrics.push(Metric { name: metric.graph.name.clone(), entry: steps.len() + i, data });
         }
         let mut session = engine::Session::new(program.inner.clone(), options.threads);
-        session.set_kept(RANDOM_KEY, &key(options.seed));
+        seed_engine(&mut session, options.seed);
         let limit = |n: Option<i64>| n.map(|n| n as usize);
         Ok(Trainer {
             session,
@@ -177,11 +178,6 @@ fn whole(training: &Training, name: &str, value: Tensor) -> Result<Tensor, Error
     }
     let bytes = value.bytes.repeat(shape.iter().product());
     Ok(Tensor { elem: value.elem, shape, bytes: bytes[..].into() })
-}
-
-/// The start of all random numbers of a seed: `u32[2]`.
-fn key(seed: u64) -> Vec<u8> {
-    [(seed ^ seed >> 32) as u32, 0].iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 fn rule(provided: &Provided) -> Result<Rule, Error> {

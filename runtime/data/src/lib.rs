@@ -1,9 +1,11 @@
-//! Data for training: files become examples, examples become batches.
+//! Files of data: pictures and sounds as tensors, and for training examples that become batches.
 //!
 //! A source is a table in memory and the stages its rows go through. What a stage does depends on the seed and the epoch alone, so
 //! a run that is taken up again sees the same batches.
 
 mod order;
+pub mod picture;
+pub mod sound;
 mod table;
 
 pub use order::Stage;
