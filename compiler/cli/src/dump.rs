@@ -1,5 +1,6 @@
 //! `nnc dump`: the text of a model at one stage of compiling.
 
+use crate::inputs::entry_index;
 use crate::{Failure, Source};
 use clap::ValueEnum;
 use std::fmt::Write;
@@ -20,6 +21,9 @@ pub struct Arguments {
     /// Allow this many rewrites, to find one that is wrong
     #[arg(long, value_name = "N")]
     fuel: Option<u64>,
+    /// Only this entry
+    #[arg(long)]
+    entry: Option<String>,
     /// Only kernels whose name contains this
     #[arg(long, value_name = "TEXT", default_value = "")]
     kernel: String,
@@ -29,6 +33,10 @@ pub struct Arguments {
 enum Emit {
     /// The graph after all passes
     Graph,
+    /// The same as boxes and arrows, in Graphviz's language
+    Dot,
+    /// The same as a picture
+    Svg,
     /// Kernels as nests, with their schedules
     Kernel,
     /// Kernels as explicit loops
@@ -74,29 +82,43 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
             let _ = writeln!(out, "// {entry} after {pass}\n{graph}");
         }
     })?;
-    for compiled in &model.compiled {
-        if arguments.emit == Emit::Graph {
-            let _ = write!(out, "{}", compiled.graph);
-            continue;
-        }
-        for kernel in compiled.lowered.kernels.iter().filter(|k| k.name().contains(&arguments.kernel)) {
-            let Some(kernel) = kernel.loops() else {
-                let _ = writeln!(out, "// {}: a routine of the engine", kernel.name());
-                continue;
-            };
-            let isa = source.target_cpu.unwrap_or_else(nnc::Isa::host);
-            let _ = match arguments.emit {
-                Emit::Graph => Ok(()),
-                Emit::Kernel => writeln!(out, "{}{}\n", kernel.kernel, indented(&kernel.schedule.to_string())),
-                Emit::Scheduled => writeln!(out, "{}", kernel.scheduled),
-                Emit::Vir => writeln!(out, "// {}\n{}", kernel.kernel.name, nnc::vector_ir(kernel)?),
-                Emit::Clif => writeln!(out, "; {}\n{}", kernel.kernel.name, nnc::clif(kernel)?),
-                Emit::Cuda => writeln!(out, "{}", nnc::cuda(kernel)?),
-                Emit::Asm => writeln!(out, "; {}\n{}", kernel.kernel.name, nnc::assembly(kernel, isa)?),
-            };
+    let chosen = match &arguments.entry {
+        None => &model.compiled[..],
+        Some(name) => std::slice::from_ref(&model.compiled[entry_index(&model.entries, name)?]),
+    };
+    if arguments.emit == Emit::Svg {
+        return Ok(out + &nnc::drawing::svg(chosen.iter().map(|c| &c.graph)));
+    }
+    for compiled in chosen {
+        match arguments.emit {
+            Emit::Graph => out += &compiled.graph.to_string(),
+            Emit::Dot => out += &nnc::drawing::dot(&compiled.graph),
+            emit => {
+                let isa = source.target_cpu.unwrap_or_else(nnc::Isa::host);
+                for kernel in compiled.lowered.kernels.iter().filter(|k| k.name().contains(&arguments.kernel)) {
+                    out += &match kernel.loops() {
+                        Some(loops) => text(loops, emit, isa)?,
+                        None => format!("// {}: a routine of the engine\n", kernel.name()),
+                    };
+                }
+            }
         }
     }
     Ok(out)
+}
+
+/// A kernel in one of its forms.
+fn text(kernel: &nnc::Loops, emit: Emit, isa: nnc::Isa) -> Result<String, Failure> {
+    let name = &kernel.kernel.name;
+    Ok(match emit {
+        Emit::Kernel => format!("{}{}\n\n", kernel.kernel, indented(&kernel.schedule.to_string())),
+        Emit::Scheduled => format!("{}\n", kernel.scheduled),
+        Emit::Vir => format!("// {name}\n{}\n", nnc::vector_ir(kernel)?),
+        Emit::Clif => format!("; {name}\n{}\n", nnc::clif(kernel)?),
+        Emit::Asm => format!("; {name}\n{}\n", nnc::assembly(kernel, isa)?),
+        Emit::Cuda => format!("{}\n", nnc::cuda(kernel)?),
+        Emit::Graph | Emit::Dot | Emit::Svg => String::new(),
+    })
 }
 
 fn indented(text: &str) -> String {

@@ -61,6 +61,14 @@ fn size(text: &str) -> Result<(String, usize), String> {
     }
 }
 
+/// Which entry has a name.
+pub fn entry_index(entries: &[Entry], name: &str) -> Result<usize, Failure> {
+    entries.iter().position(|e| e.name == name).ok_or_else(|| {
+        let known: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
+        Failure(format!("error: no entry `{name}`; this model has {}", known.join(", ")))
+    })
+}
+
 impl Given {
     /// The program, compiled or from its file, and what compiling took; weights that are not given are random if
     /// `random` says so.
@@ -85,13 +93,8 @@ impl Given {
     /// The chosen entry of a program.
     pub fn entry<'p>(&self, program: &'p Program) -> Result<&'p Entry, Failure> {
         let entries = program.entries();
-        match &self.entry {
-            None => Ok(&entries[0]),
-            Some(name) => entries.iter().find(|e| e.name == *name).ok_or_else(|| {
-                let known: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
-                Failure(format!("error: no entry `{name}`; this model has {}", known.join(", ")))
-            }),
-        }
+        let index = self.entry.as_ref().map_or(Ok(0), |name| entry_index(entries, name))?;
+        Ok(&entries[index])
     }
 
     /// The value of one input; its dims become known sizes.

@@ -83,9 +83,7 @@ fn values_in_and_out() {
     let shown = "y: f32[3, 1, 2] = [[[0.00000, 1.00000]], [[0.20000, 0.40000]], [[0.60000, 0.80000]]]\n";
     assert_eq!(run("colours.nn", &at("a.png"), "").ok(), shown);
     assert_eq!(run("same.nn", &at("a.npy"), "").ok(), shown);
-    assert!(
-        std::fs::read_to_string(at("a.json")).unwrap().contains("\"values\":[[[0,1]],[[0.2,0.4]],[[0.6,0.8]]]")
-    );
+    assert!(std::fs::read_to_string(at("a.json")).unwrap().contains("\"values\":[[[0,1]],[[0.2,0.4]],[[0.6,0.8]]]"));
 
     assert_eq!(run("wave.nn", "[[0.5,-1,0.25]]", &format!("--output y={} --rate 8000", at("a.wav"))).ok(), "");
     assert_eq!(run("wave.nn", &at("a.wav"), "").ok(), "y: f32[1, 3] = [[0.12500, -0.25000, 0.06250]]\n");
@@ -203,6 +201,12 @@ fn every_form_is_shown() {
     for emit in ["graph", "kernel", "scheduled", "vir", "clif", "cuda"] {
         assert!(!nnc(&format!("dump {DIGITS} --emit {emit}")).ok().is_empty(), "{emit}");
     }
+    insta::assert_snapshot!("boxes_and_arrows", nnc("dump dsl-examples/row_length.nn --emit dot").ok());
+    // Two entries are one picture.
+    let picture = nnc("dump dsl-examples/gpt2.nn -D layers=1 --emit svg").ok();
+    assert!(picture.starts_with("<svg") && picture.matches("</svg>").count() == 1 && picture.ends_with("</svg>\n"));
+    let message = nnc(&format!("dump {DIGITS} --entry backward")).refused();
+    assert_eq!(message, "error: no entry `backward`; this model has forward\n");
     if nnc::Isa::host() > nnc::Isa::Baseline {
         assert!(nnc(&format!("dump {DIGITS} --emit asm")).ok().contains("ret"));
     }

@@ -13,6 +13,7 @@
 mod compile;
 mod constants;
 mod cost;
+pub mod drawing;
 mod dump;
 mod error;
 mod plan;
@@ -34,6 +35,8 @@ pub use engine::{
 pub use error::Error;
 pub use graph::{Dim, Graph, Storage, TensorType};
 pub use session::Session;
+/// A kernel in all its forms.
+pub type Loops = lower::Loops<Function>;
 pub use tensor::{Elem, FileError, Tensor, npy, safetensors, write_whole};
 pub use train;
 pub use training::TrainOptions;
