@@ -1,6 +1,6 @@
 //! `nnc names`: what a model stores, and where a checkpoint has it.
 
-use crate::{Failure, Source};
+use crate::{Failure, Source, print};
 use serde_json::json;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -23,40 +23,60 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let model = arguments.source.compiler()?.elaborate()?;
     let sources = match arguments.against.is_empty() {
-        true => vec![],
-        false => {
-            nnc::sources(&model.name, &model.stored, &model.rules, &arguments.against, arguments.rules.as_deref())?
-        }
+        true => Ok(vec![]),
+        false => nnc::sources(&model.name, &model.stored, &model.rules, &arguments.against, arguments.rules.as_deref()),
     };
-    let mut rows = vec![];
-    for stored in &model.stored {
-        let source = sources.iter().find(|s| s.stored == stored.name);
-        let from = source.map_or(String::new(), |s| s.to_string());
-        let kind = format!("{:?}", stored.storage).to_lowercase();
-        rows.push((kind, stored.name.as_str(), stored.ty.to_string(), from));
-    }
     if arguments.json {
-        let rows = rows.iter().map(|(kind, name, ty, from)| {
-            let mut row = json!({"name": name, "type": ty, "storage": kind});
-            if !from.is_empty() {
-                row["from"] = from.as_str().into();
+        let sources = match sources {
+            Ok(sources) => sources,
+            Err(error) => {
+                if let nnc::Error::Mismatch { mismatch, .. } = &error {
+                    print(&format!("{}\n", json!({"model": model.name, "differences": differences(mismatch)})))?;
+                }
+                return Err(error.into());
+            }
+        };
+        let rows = model.stored.iter().map(|stored| {
+            let mut row = json!({"name": stored.name, "type": stored.ty.to_string(), "storage": word(stored.storage)});
+            if let Some(source) = sources.iter().find(|s| s.stored == stored.name) {
+                row["from"] = source.to_string().into();
             }
             row
         });
         return Ok(format!("{}\n", json!({"model": model.name, "stored": rows.collect::<Vec<_>>()})));
     }
-    let width = |f: fn(&(String, &str, String, String)) -> usize| rows.iter().map(f).max().unwrap_or(0);
-    let (names, types) = (width(|r| r.1.chars().count()), width(|r| r.2.chars().count()));
+    let sources = sources?;
+    let name = |s: &nnc::Stored| s.name.chars().count();
+    let names = model.stored.iter().map(name).max().unwrap_or(0);
+    let types = model.stored.iter().map(|s| s.ty.to_string().chars().count()).max().unwrap_or(0);
     let mut out = String::new();
-    for (kind, name, ty, from) in &rows {
-        let line = match from.is_empty() || from == name {
-            true => format!("{kind:<5} {name:<names$}  {ty}"),
-            false => format!("{kind:<5} {name:<names$}  {ty:<types$}  from {from}"),
+    for stored in &model.stored {
+        let (kind, name, ty) = (word(stored.storage), &stored.name, stored.ty.to_string());
+        let from = sources.iter().find(|s| s.stored == *name).map(|s| s.to_string()).filter(|from| from != name);
+        let _ = match from {
+            None => writeln!(out, "{kind:<5} {name:<names$}  {ty}"),
+            Some(from) => writeln!(out, "{kind:<5} {name:<names$}  {ty:<types$}  from {from}"),
         };
-        let _ = writeln!(out, "{line}");
     }
     if !arguments.against.is_empty() {
-        let _ = writeln!(out, "all {} are there", rows.len());
+        let _ = writeln!(out, "all {} are there", model.stored.len());
     }
     Ok(out)
+}
+
+/// `param`, `state` or `cache`
+fn word(storage: nnc::Storage) -> String {
+    format!("{storage:?}").to_lowercase()
+}
+
+fn differences(mismatch: &nnc::weights::Mismatch) -> serde_json::Value {
+    let missing = mismatch.missing.iter().map(|(name, nearest)| json!({"name": name, "nearest": nearest}));
+    let misshaped = (mismatch.misshaped.iter())
+        .map(|(name, expected, found)| json!({"name": name, "expected": expected, "found": found}));
+    let doubled = mismatch.doubled.iter().map(|(name, from)| json!({"name": name, "from": from}));
+    json!({
+        "missing": missing.collect::<Vec<_>>(), "unused": mismatch.unused,
+        "misshaped": misshaped.collect::<Vec<_>>(), "doubled": doubled.collect::<Vec<_>>(),
+        "suggested_rules": mismatch.rules,
+    })
 }

@@ -197,6 +197,18 @@ fn names_are_listed_and_matched() {
 }
 
 #[test]
+fn what_differs_is_told_to_programs_too() {
+    let file = "dsl-examples/data/digits.safetensors";
+    let Answer(code, out, message) = nnc(&format!("names {DIGITS} -D hidden=16 --against {file} --json"));
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, message.is_empty()), (1, false));
+    assert_eq!(told["differences"]["misshaped"][0]["expected"], serde_json::json!([16, 64]));
+    let out = nnc(&format!("names {DIGITS} --against {file} --json")).ok();
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(told["stored"][0]["from"], "fc1.weight");
+}
+
+#[test]
 fn every_form_is_shown() {
     for emit in ["graph", "kernel", "scheduled", "vir", "clif", "cuda"] {
         assert!(!nnc(&format!("dump {DIGITS} --emit {emit}")).ok().is_empty(), "{emit}");

@@ -189,7 +189,9 @@ fn assign(
         }
     }
     let names: Vec<String> = files.iter().map(|f| f.path().display().to_string()).collect();
-    rules.assign(&tensors, stored).map_err(|mismatch| Error::Mismatch(mismatch.message(&names.join(", "), model)))
+    let refused =
+        |mismatch| Error::Mismatch { files: names.join(", "), model: model.into(), mismatch: Box::new(mismatch) };
+    rules.assign(&tensors, stored).map_err(refused)
 }
 
 fn choose(model: &str, rules: &BTreeMap<String, Rules>, chosen: Option<&str>) -> Result<Rules, Error> {

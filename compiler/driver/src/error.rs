@@ -1,7 +1,9 @@
 //! Everything that can go wrong between a file and a result.
 
 use diag::{Diagnostic, SourceMap};
+use dsl::weights::Mismatch;
 
+/// What can go wrong. Errors of other rooms are its sources.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Mistakes in a model, with the texts they point into.
@@ -15,9 +17,15 @@ pub enum Error {
     Defect(String),
     #[error(transparent)]
     File(#[from] tensor::FileError),
-    /// A checkpoint that does not fit, told in full.
-    #[error("{0}")]
-    Mismatch(String),
+    /// A checkpoint that does not fit: everything at once.
+    #[error("{}", mismatch.message(files, model))]
+    Mismatch {
+        /// The files, as the caller named them, and the model.
+        files: String,
+        model: String,
+        #[source]
+        mismatch: Box<Mismatch>,
+    },
     /// A checkpoint or a choice of rules that is wrong otherwise.
     #[error("{0}")]
     Weights(String),
@@ -29,7 +37,7 @@ pub enum Error {
     #[error(transparent)]
     Train(#[from] train::TrainError),
     #[error("executable memory: {0}")]
-    Memory(std::io::Error),
+    Memory(#[source] std::io::Error),
     /// What a model stores is more than this machine has room for.
     #[error(
         "the parameters and constants of {model} need {bytes}, more than this machine has free; make the model smaller"
@@ -48,7 +56,7 @@ impl Error {
             Error::Model { diagnostics, sources } => {
                 diagnostics.iter().map(|d| d.render(sources, colours)).collect::<Vec<_>>().join("\n\n")
             }
-            Error::Mismatch(message) => message.clone(),
+            Error::Mismatch { .. } => self.to_string(),
             other => format!("error: {other}"),
         }
     }
