@@ -1,5 +1,3 @@
-//! Timing, the limits of this machine, and kernels of models.
+//! Kernels of models, timed.
 
 pub mod kernels;
-pub mod limits;
-pub mod timing;

@@ -9,10 +9,9 @@
 //! the cases where the machine's limit leaves room for a better one; `--print` shows kernels and schedules.
 
 use benches::kernels::lowered;
-use benches::limits;
-use benches::timing::time;
 use cpu::{CodeMemory, Isa, lower as to_vir, x86};
 use kernel::{Extent, Kernel, Role, Schedule, apply};
+use nnc::measure::{self, time};
 use std::time::Instant;
 
 struct Case {
@@ -231,7 +230,7 @@ fn main() {
         None => cases(),
     };
     let names: Vec<&String> = arguments.iter().take_while(|a| !a.starts_with("--")).collect();
-    let (peak, bandwidth) = (limits::peak_flops(), limits::read_bandwidth());
+    let (peak, bandwidth) = (measure::peak_flops(), measure::read_bandwidth());
     println!("peak {:.1} GFLOP/s, reads {:.1} GB/s, {}", peak / 1e9, bandwidth / 1e9, Isa::host());
     for case in cases.iter().filter(|c| names.is_empty() || names.iter().any(|n| c.name.contains(n.as_str()))) {
         let lowered = lowered(&case.source).unwrap_or_else(|e| panic!("{}: {e}", case.name));

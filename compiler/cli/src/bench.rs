@@ -1,7 +1,9 @@
 //! `nnc bench`: the time of one call.
 
-use crate::{Failure, Source, inputs};
-use nnc::Timed;
+use crate::inputs::{Given, Made};
+use crate::{Failure, Source};
+use nnc::measure::Limits;
+use nnc::{Stage, Timed};
 use serde_json::json;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ pub struct Arguments {
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
-    given: inputs::Given,
+    given: Given,
     /// Seconds to measure, after a quarter of that to warm up
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     seconds: f64,
@@ -21,6 +23,12 @@ pub struct Arguments {
     /// Also time each kernel
     #[arg(long)]
     profile: bool,
+    /// Time each kernel, and say what share it reaches of what this machine can do at most, which is measured first
+    #[arg(long)]
+    roofline: bool,
+    /// Compare the results with the model's definition, evaluated in f64, which takes seconds to minutes
+    #[arg(long)]
+    verify: bool,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -36,12 +44,23 @@ const LEAST: usize = 7;
 pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let given = &arguments.given;
     let start = Instant::now();
-    let (program, stages) = given.program(&arguments.source, true)?;
+    let Made { program, from } = given.program(&arguments.source, true)?;
     let entry = given.entry(&program)?;
     let tensors = given.tensors(entry, true)?;
     let mut session = program.session(given.threads as usize);
+    session.seed(given.seed);
     let mut results = session.call(&entry.name, &tensors)?;
     let first = start.elapsed();
+    let max_error = match (&from, arguments.verify) {
+        (_, false) => None,
+        (None, true) => return Err(Failure("error: --verify needs the source of the model".into())),
+        (Some((_, values)), true) => {
+            let model = arguments.source.compiler()?.elaborate()?;
+            let graph = model.entries.iter().find(|e| e.name == entry.name).map(|e| &e.graph);
+            let graph = graph.ok_or_else(|| nnc::Error::Defect("an entry that nobody wrote".into()))?;
+            Some(nnc::max_error(&results, &nnc::reference(graph, &tensors, values, given.seed)?))
+        }
+    };
 
     let index = program.entries().iter().position(|e| e.name == entry.name).unwrap_or(0);
     let mut times: Vec<Duration> = vec![];
@@ -59,30 +78,111 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     times.sort();
     let micros = |d: Duration| d.as_secs_f64() * 1e6;
     let at = |share: f64| micros(times[((times.len() - 1) as f64 * share) as usize]);
-    let (median, least, late) = (at(0.5), at(0.0), at(0.95));
-    let profile = if arguments.profile { profile(session.engine(), index) } else { vec![] };
-    if arguments.json {
-        let kernels: Vec<_> =
-            profile.iter().map(|s| json!({"kernel": s.name, "us": s.nanoseconds as f64 / 1e3})).collect();
+    let kernels = match arguments.profile || arguments.roofline {
+        true => profile(session.engine(), index),
+        false => vec![],
+    };
+    let report = Report {
+        median: at(0.5),
+        least: at(0.0),
+        late: at(0.95),
+        calls: times.len(),
+        first,
+        max_error,
+        stages: from.map_or(vec![], |(model, _)| model.stages),
+        kernels,
+        limits: arguments.roofline.then(|| Limits::of(given.threads as usize)),
+    };
+    Ok(if arguments.json { report.json() } else { report.text() })
+}
+
+/// What was measured, times in microseconds.
+struct Report {
+    median: f64,
+    least: f64,
+    /// Of the slowest twentieth the fastest.
+    late: f64,
+    calls: usize,
+    /// From the start to the first result.
+    first: Duration,
+    max_error: Option<f64>,
+    stages: Vec<Stage>,
+    kernels: Vec<Timed>,
+    limits: Option<Limits>,
+}
+
+impl Report {
+    fn json(&self) -> String {
         let mut line = json!({
-            "median_us": median, "min_us": least, "p95_us": late, "runs": times.len(),
-            "first_result_ms": first.as_secs_f64() * 1e3, "peak_rss_mb": peak_rss_mb(),
+            "median_us": self.median, "min_us": self.least, "p95_us": self.late, "runs": self.calls,
+            "first_result_ms": self.first.as_secs_f64() * 1e3, "peak_rss_mb": peak_rss_mb(),
         });
-        if arguments.profile {
-            line["kernels"] = kernels.into();
+        if let Some(error) = self.max_error {
+            line["max_err"] = error.into();
         }
-        return Ok(format!("{line}\n"));
+        if let Some(limits) = &self.limits {
+            line["limits"] = json!({"gflops": limits.flops / 1e9, "gbytes_per_s": limits.bandwidth / 1e9});
+        }
+        if !self.kernels.is_empty() {
+            let kernel = |k: &Timed| {
+                let mut row = json!({
+                    "kernel": k.name, "source": k.source, "us": k.nanoseconds as f64 / 1e3, "operations": k.work,
+                    "bytes": k.bytes,
+                });
+                if let Some(limits) = &self.limits {
+                    row["share_of_limit"] = share(k, limits).into();
+                }
+                row
+            };
+            line["kernels"] = self.kernels.iter().map(kernel).collect();
+        }
+        format!("{line}\n")
     }
-    let mut out = String::new();
-    let _ = writeln!(out, "median {median:.2} µs, least {least:.2} µs, 95 % below {late:.2} µs, {} calls", times.len());
-    let _ = writeln!(out, "first result after {:.1} ms", first.as_secs_f64() * 1e3);
-    for stage in &stages {
-        let _ = writeln!(out, "  {:<10} {:8.2} ms", stage.name, stage.time.as_secs_f64() * 1e3);
+
+    fn text(&self) -> String {
+        let mut out = String::new();
+        let Report { median, least, late, calls, .. } = self;
+        let _ = writeln!(out, "median {median:.2} µs, least {least:.2} µs, 95 % below {late:.2} µs, {calls} calls");
+        let _ = writeln!(out, "first result after {:.1} ms", self.first.as_secs_f64() * 1e3);
+        if let Some(error) = self.max_error {
+            let _ = writeln!(out, "largest error {error:.2e} of the largest result");
+        }
+        for stage in &self.stages {
+            let _ = writeln!(out, "  {:<10} {:8.2} ms", stage.name, stage.time.as_secs_f64() * 1e3);
+        }
+        if let Some(limits) = &self.limits {
+            let (flops, bandwidth) = (limits.flops / 1e9, limits.bandwidth / 1e9);
+            let _ = writeln!(out, "this machine: {flops:.1} GFLOP/s in f32, {bandwidth:.1} GB/s from memory");
+            let _ = writeln!(out, "  kernel                 µs   GFLOP/s     GB/s    share  bound by    source");
+        }
+        for k in &self.kernels {
+            let (name, micros) = (&k.name, k.nanoseconds as f64 / 1e3);
+            let Some(limits) = &self.limits else {
+                let _ = writeln!(out, "  {name:<14} {micros:9.2} µs  {}", k.source);
+                continue;
+            };
+            let (work, bytes) = (k.work as f64, k.bytes as f64);
+            let bound = if work / limits.flops > bytes / limits.bandwidth { "operations" } else { "memory" };
+            let seconds = k.nanoseconds.max(1) as f64;
+            let _ = writeln!(
+                out,
+                "  {name:<14} {micros:10.2} {:9.1} {:8.1} {:7.0}%  {bound:<10}  {}",
+                work / seconds,
+                bytes / seconds,
+                share(k, limits) * 100.0,
+                k.source
+            );
+        }
+        if self.limits.is_some() {
+            out += "  a kernel bound by memory passes 100 % where what it reads is still in a cache\n";
+        }
+        out
     }
-    for step in &profile {
-        let _ = writeln!(out, "  {:<14} {:9.2} µs", step.name, step.nanoseconds as f64 / 1e3);
-    }
-    Ok(out)
+}
+
+/// The least time that the machine's limits allow, as a share of the time that a kernel took.
+fn share(kernel: &Timed, limits: &Limits) -> f64 {
+    limits.least(kernel.work as f64, kernel.bytes as f64) * 1e9 / kernel.nanoseconds.max(1) as f64
 }
 
 /// The launches with the median of their times over some rounds.

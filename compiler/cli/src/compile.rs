@@ -24,7 +24,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let model = arguments.source.compiler()?.build()?;
     if let Some(path) = &arguments.output {
-        arguments.weights.load(&model)?.save(path)?;
+        model.with_values(&arguments.weights.values(&model)?)?.save(path)?;
     }
     let entries: Vec<&str> = model.entries.iter().map(|e| e.name.as_str()).collect();
     if arguments.json {

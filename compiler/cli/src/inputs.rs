@@ -2,7 +2,7 @@
 
 use crate::values::Wanted;
 use crate::{Failure, Source, pair};
-use nnc::{Elem, Entry, Formula, Model, Port, Program, Stage, Symbol, Tensor};
+use nnc::{Elem, Entry, Formula, Model, Port, Program, Symbol, Tensor, Values};
 use std::path::PathBuf;
 
 /// Where weights come from.
@@ -17,13 +17,13 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// The program with the weights that are given; a model that has none needs none.
-    pub fn load(&self, model: &Model) -> Result<Program, Failure> {
+    /// The values that are given; a model that stores nothing needs none.
+    pub fn values(&self, model: &Model) -> Result<Values, Failure> {
         if self.weights.is_empty() && !model.stored.is_empty() {
             let text = format!("error: {} has parameters; give their values with --weights FILE", model.name);
             return Err(Failure(text));
         }
-        Ok(model.load(&self.weights, self.rules.as_deref())?)
+        Ok(model.values(&self.weights, self.rules.as_deref())?)
     }
 }
 
@@ -69,10 +69,15 @@ pub fn entry_index(entries: &[Entry], name: &str) -> Result<usize, Failure> {
     })
 }
 
+/// A program, and the model and values that it was made from, unless it comes from a file.
+pub struct Made {
+    pub program: Program,
+    pub from: Option<(Model, Values)>,
+}
+
 impl Given {
-    /// The program, compiled or from its file, and what compiling took; weights that are not given are random if
-    /// `random` says so.
-    pub fn program(&self, source: &Source, random: bool) -> Result<(Program, Vec<Stage>), Failure> {
+    /// The program, compiled or from its file; weights that are not given are random if `random` says so.
+    pub fn program(&self, source: &Source, random: bool) -> Result<Made, Failure> {
         if nnc::is_program(&source.file) {
             let file = source.file.display();
             let compiling = source.model.is_some() || !source.define.is_empty() || source.target_cpu.is_some();
@@ -80,14 +85,14 @@ impl Given {
                 let options = "--model, -D, --target-cpu, --weights and --rules";
                 return Err(Failure(format!("error: {file} is compiled; {options} are for `nnc compile`")));
             }
-            return Ok((Program::open(&source.file)?, vec![]));
+            return Ok(Made { program: Program::open(&source.file)?, from: None });
         }
         let model = source.compiler()?.build()?;
-        let program = match random && self.weights.weights.is_empty() {
-            true => model.with_random_weights(self.seed)?,
-            false => self.weights.load(&model)?,
+        let values = match random && self.weights.weights.is_empty() {
+            true => Values::Random { seed: self.seed },
+            false => self.weights.values(&model)?,
         };
-        Ok((program, model.stages))
+        Ok(Made { program: model.with_values(&values)?, from: Some((model, values)) })
     }
 
     /// The chosen entry of a program.

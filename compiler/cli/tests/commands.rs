@@ -197,6 +197,22 @@ fn names_are_listed_and_matched() {
 }
 
 #[test]
+fn a_bench_verifies_and_knows_the_limits() {
+    let line = format!("bench {DIGITS} --size B=3 --seconds 0.01 --verify --roofline");
+    let out = nnc(&line).ok();
+    assert!(out.contains("largest error ") && out.contains("this machine: "), "{out}");
+    let told: serde_json::Value = serde_json::from_str(&nnc(&format!("{line} --json --threads 2")).ok()).unwrap();
+    // f32 rounds each of 64 products and sums.
+    assert!(told["max_err"].as_f64().unwrap() < 1e-5, "{told}");
+    assert!(told["limits"]["gbytes_per_s"].as_f64().unwrap() > 0.0);
+    let first = &told["kernels"][0];
+    assert_eq!(
+        (&first["source"], &first["operations"]),
+        (&"dsl-examples/digits.nn:8".into(), &(3 * 64 * 64 * 2).into())
+    );
+}
+
+#[test]
 fn what_differs_is_told_to_programs_too() {
     let file = "dsl-examples/data/digits.safetensors";
     let Answer(code, out, message) = nnc(&format!("names {DIGITS} -D hidden=16 --against {file} --json"));

@@ -6,6 +6,7 @@ use crate::session::Session;
 use dsl::Stored;
 use dsl::weights::{Adapt, FileTensor, Rules, Source};
 use engine::Isa;
+use graph::Storage;
 use kernel::schedule::{LayoutDim, Part};
 pub use lower::Content;
 use std::collections::BTreeMap;
@@ -70,41 +71,76 @@ impl Program {
     }
 }
 
+/// Where the values of what a model stores come from.
+pub enum Values {
+    /// Tensors of files, and which of them each is.
+    Files { files: Vec<Weights>, sources: Vec<Source> },
+    /// For measuring speed: parameters uniform in ±1/√n, n the size of a row, and states, which may be variances, in
+    /// 0.5 to 1.5.
+    Random { seed: u64 },
+}
+
+impl Values {
+    /// The value of what is stored under a name.
+    pub fn of(&self, stored: &Stored) -> Result<Tensor, Error> {
+        match self {
+            Values::Files { files, sources } => {
+                let name = &stored.name;
+                let source = sources.iter().find(|s| s.stored == *name);
+                let source = source.ok_or_else(|| Error::Defect(format!("no source for `{name}`")))?;
+                let mut parts = source.from.iter().map(|from| read(files, from)).collect::<Result<Vec<_>, _>>()?;
+                for adapt in &source.adapt {
+                    parts = vec![adapted(adapt, parts)];
+                }
+                parts.pop().ok_or_else(|| Error::Defect(format!("`{name}` comes from nothing")))
+            }
+            Values::Random { seed } => random(stored, *seed),
+        }
+    }
+}
+
+/// Numbers that follow from the seed and the name.
+fn random(stored: &Stored, seed: u64) -> Result<Tensor, Error> {
+    let name = &stored.name;
+    let shape = stored.shape().ok_or_else(|| Error::Defect(format!("`{name}` has no fixed shape")))?;
+    let bound = 1.0 / (*shape.last().unwrap_or(&1) as f64).sqrt();
+    let mut state = name.bytes().fold(seed ^ 0x9e3779b97f4a7c15, |h, b| (h ^ b as u64).wrapping_mul(0x100000001b3));
+    let next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let unit = (state >> 40) as f64 / (1u64 << 24) as f64;
+        if stored.storage == Storage::State { 0.5 + unit } else { (unit * 2.0 - 1.0) * bound }
+    };
+    let bytes = tensor::size_in_bytes(stored.ty.elem, &shape);
+    let tensor = Tensor::try_zeros(stored.ty.elem, &shape);
+    let mut tensor = tensor.ok_or_else(|| too_large(&format!("`{name}`"), bytes))?;
+    tensor.fill(std::iter::repeat_with(next));
+    Ok(tensor)
+}
+
 impl Model {
-    /// The program with the weights of safetensors files, by the rules of the `weights` block called `rules`; without
+    /// The values of what is stored in safetensors files, by the rules of the `weights` block called `rules`; without
     /// one, by the only block, or by equal names.
-    pub fn load(&self, files: &[impl AsRef<Path>], rules: Option<&str>) -> Result<Program, Error> {
+    pub fn values(&self, files: &[impl AsRef<Path>], rules: Option<&str>) -> Result<Values, Error> {
         let files = files.iter().map(|f| Weights::open(f.as_ref())).collect::<Result<Vec<_>, _>>()?;
         let sources = assign(&self.name, &self.stored, &self.rules, &files, rules)?;
-        self.with(&mut |name| {
-            let source = sources.iter().find(|s| s.stored == name);
-            let source = source.ok_or_else(|| Error::Defect(format!("no source for `{name}`")))?;
-            let mut parts = source.from.iter().map(|from| read(&files, from)).collect::<Result<Vec<_>, _>>()?;
-            for adapt in &source.adapt {
-                parts = vec![adapted(adapt, parts)];
-            }
-            parts.pop().ok_or_else(|| Error::Defect(format!("`{name}` comes from nothing")))
-        })
+        Ok(Values::Files { files, sources })
     }
 
-    /// The program with random weights, for measuring speed: uniform in ±1/√n, n the size of a row.
+    /// The program with the weights of safetensors files: [`Model::values`] and [`Model::with_values`].
+    pub fn load(&self, files: &[impl AsRef<Path>], rules: Option<&str>) -> Result<Program, Error> {
+        self.with_values(&self.values(files, rules)?)
+    }
+
+    /// The program with random weights, for measuring speed.
     pub fn with_random_weights(&self, seed: u64) -> Result<Program, Error> {
+        self.with_values(&Values::Random { seed })
+    }
+
+    /// The program with these values.
+    pub fn with_values(&self, values: &Values) -> Result<Program, Error> {
         self.with(&mut |name| {
             let stored = self.stored.iter().find(|s| s.name == name);
-            let stored = stored.ok_or_else(|| Error::Defect(format!("no parameter `{name}`")))?;
-            let shape = stored.shape().ok_or_else(|| Error::Defect(format!("`{name}` has no fixed shape")))?;
-            let bound = 1.0 / (*shape.last().unwrap_or(&1) as f64).sqrt();
-            let mut state =
-                name.bytes().fold(seed ^ 0x9e3779b97f4a7c15, |h, b| (h ^ b as u64).wrapping_mul(0x100000001b3));
-            let next = || {
-                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                ((state >> 40) as f64 / (1u64 << 24) as f64 * 2.0 - 1.0) * bound
-            };
-            let tensor = Tensor::try_zeros(stored.ty.elem, &shape);
-            let bytes = tensor::size_in_bytes(stored.ty.elem, &shape);
-            let mut tensor = tensor.ok_or_else(|| too_large(&self.name, bytes))?;
-            tensor.fill(std::iter::repeat_with(next));
-            Ok(tensor)
+            values.of(stored.ok_or_else(|| Error::Defect(format!("no parameter `{name}`")))?)
         })
     }
 

@@ -16,12 +16,14 @@ mod cost;
 pub mod drawing;
 mod dump;
 mod error;
+pub mod measure;
 mod plan;
+mod reference;
 mod session;
 mod training;
 
 pub use compile::{Compiled, Compiler, Function, Model, Stage, compile, compile_graph, compile_text};
-pub use constants::{Program, sources};
+pub use constants::{Program, Values, sources};
 pub use cost::{Needs, operations};
 pub use data::{picture, sound};
 pub use dsl::Entry as ModelEntry;
@@ -34,6 +36,7 @@ pub use engine::{
 };
 pub use error::Error;
 pub use graph::{Dim, Graph, Storage, TensorType};
+pub use reference::{max_error, reference};
 pub use session::Session;
 /// A kernel in all its forms.
 pub type Loops = lower::Loops<Function>;

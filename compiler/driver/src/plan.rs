@@ -95,14 +95,20 @@ impl Planner<'_> {
         let mut steps = vec![];
         for step in &lowered.steps {
             steps.push(match step {
-                lower::Step::Launch(launch) => Step::Launch(planner.launch(launch, lowered, kernels)?),
+                lower::Step::Launch(launch) => Step::Launch(planner.launch(launch, lowered, kernels, sources)?),
                 lower::Step::Loop(around) => Step::Loop(planner.around(around)?),
             });
         }
         Ok(Entry { name: name.into(), symbols, inputs, outputs, guards, buffers, steps, updates })
     }
 
-    fn launch<C>(&self, launch: &lower::Launch, lowered: &Lowered<C>, kernels: &[usize]) -> Result<Launch, Error> {
+    fn launch<C>(
+        &self,
+        launch: &lower::Launch,
+        lowered: &Lowered<C>,
+        kernels: &[usize],
+        sources: &SourceMap,
+    ) -> Result<Launch, Error> {
         let made = &lowered.kernels[launch.kernel];
         let sizes = launch.sizes.iter().map(|d| self.formula(d)).collect::<Result<Vec<_>, _>>()?;
         let (tasks, scratch) = match made {
@@ -111,6 +117,7 @@ impl Planner<'_> {
         };
         Ok(Launch {
             name: made.name().into(),
+            source: launch.nodes.last().map_or(String::new(), |node| line(self.graph, *node, sources)),
             kernel: kernels[launch.kernel],
             buffers: launch.buffers.clone(),
             tasks,
@@ -207,6 +214,18 @@ impl Planner<'_> {
     fn unknown(&self, size: &str) -> Error {
         Error::Defect(format!("the size `{size}` follows from no input of `{}`", self.graph.name))
     }
+}
+
+/// `model.nn:12`: where a node comes from, of the calls that led there the innermost outside of the standard library.
+fn line(graph: &Graph, node: Value, sources: &SourceMap) -> String {
+    let origin = &graph.node(node).origin;
+    let mut span = origin.span;
+    let mut calls = origin.calls.as_deref();
+    while let Some(call) = calls.filter(|_| dsl::is_library(sources.name(span.file))) {
+        span = call.span;
+        calls = call.outer.as_deref();
+    }
+    format!("{}:{}", sources.name(span.file), sources.line_column(span).0)
 }
 
 fn single(mut parts: Vec<Formula>, many: impl Fn(Vec<Formula>) -> Formula) -> Formula {

@@ -44,9 +44,12 @@ impl Session {
     }
 }
 
-/// Gives a session the start of all random numbers of a seed, `u32[2]`, if its program uses any.
+/// Gives a session the start of all random numbers of a seed, if its program uses any.
 pub(crate) fn seed_engine(session: &mut engine::Session, seed: u64) {
-    let words = [(seed ^ seed >> 32) as u32, 0];
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    session.set_kept(dsl::RANDOM_KEY, &bytes);
+    session.set_kept(dsl::RANDOM_KEY, &key(seed));
+}
+
+/// The start of all random numbers of a seed: `u32[2]`.
+pub(crate) fn key(seed: u64) -> Vec<u8> {
+    [(seed ^ seed >> 32) as u32, 0].iter().flat_map(|word| word.to_le_bytes()).collect()
 }

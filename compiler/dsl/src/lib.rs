@@ -15,6 +15,11 @@ pub use elaborate::{
 pub use format::format;
 pub use parse::parse;
 
+/// Whether a file of this name is one of the standard library.
+pub fn is_library(name: &str) -> bool {
+    STANDARD_LIBRARY.iter().any(|(known, _)| *known == name)
+}
+
 /// The standard library: names for messages, and texts.
 pub const STANDARD_LIBRARY: &[(&str, &str)] = &[
     ("std/math.nn", include_str!("../std/math.nn")),

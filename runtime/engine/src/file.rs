@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tensor::{AlignedBytes, FileError, open_data};
 
 /// The first line; its number changes with the format.
-const MAGIC: &[u8] = b"nnc program 4\n";
+const MAGIC: &[u8] = b"nnc program 5\n";
 const HASH: usize = 32;
 
 /// Loops of a plan inside each other, at most.

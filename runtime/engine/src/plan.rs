@@ -89,8 +89,9 @@ pub enum Motion {
 /// One run of a kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Launch {
-    /// For reports: what runs here.
+    /// For reports: what runs here, and the line of the source that it comes from.
     pub name: String,
+    pub source: String,
     pub kernel: usize,
     /// Indices into the entry's buffers, in the kernel's order.
     pub buffers: Vec<usize>,

@@ -121,6 +121,8 @@ impl AsViewMut for Tensor {
 pub struct Timed {
     /// Of the kernel.
     pub name: String,
+    /// The line of the model's source that it comes from.
+    pub source: String,
     pub nanoseconds: u64,
     /// Operations, roughly.
     pub work: u64,
@@ -407,9 +409,10 @@ impl Session {
             times[index].1 += 1;
         });
         let timed = |(step, (nanoseconds, runs)): (&Step, (u64, u64))| {
-            let Launch { name, work, bytes, .. } = step.launch()?;
+            let Launch { name, source, work, bytes, .. } = step.launch()?;
+            let (name, source) = (name.clone(), source.clone());
             let all = |f: &Formula| runs.saturating_mul(f.evaluate(&bound.symbols).unwrap_or(0).max(0) as u64);
-            Some(Timed { name: name.clone(), nanoseconds, work: all(work), bytes: all(bytes) })
+            Some(Timed { name, source, nanoseconds, work: all(work), bytes: all(bytes) })
         };
         plan.steps.iter().zip(times).filter_map(timed).collect()
     }

@@ -1,8 +1,61 @@
-//! What this machine can do at most, measured on one core: multiply-adds in registers, bytes read from memory.
+//! Timing, and what this machine can do at most: multiply-adds in registers, bytes read from memory.
 
-use crate::timing::time;
+use std::sync::Barrier;
+use std::time::Instant;
 
-/// f32 operations a second with every operand in a register, a multiply-add counting as two.
+/// Best and median seconds of a call, over `rounds` batches of about `batch` seconds each.
+pub fn time(mut call: impl FnMut(), batch: f64, rounds: usize) -> (f64, f64) {
+    call();
+    let start = Instant::now();
+    call();
+    let once = start.elapsed().as_secs_f64().max(1e-8);
+    let calls = ((batch / once).ceil() as usize).max(1);
+    let mut times: Vec<f64> = (0..rounds)
+        .map(|_| {
+            let start = Instant::now();
+            (0..calls).for_each(|_| call());
+            start.elapsed().as_secs_f64() / calls as f64
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    (times[0], times[times.len() / 2])
+}
+
+/// What some threads together can do at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// f32 operations a second.
+    pub flops: f64,
+    /// Bytes a second read from memory.
+    pub bandwidth: f64,
+}
+
+impl Limits {
+    /// Measures this machine, for about half a second.
+    pub fn of(threads: usize) -> Limits {
+        let together = |measure: fn() -> f64| {
+            let start = Barrier::new(threads);
+            std::thread::scope(|scope| {
+                let run = || {
+                    start.wait();
+                    measure()
+                };
+                let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+                let own = run();
+                own + others.into_iter().map(|o| o.join().unwrap_or(0.0)).sum::<f64>()
+            })
+        };
+        Limits { flops: together(peak_flops), bandwidth: together(read_bandwidth) }
+    }
+
+    /// Seconds that so many operations and bytes take at least, if the bytes come from memory.
+    pub fn least(&self, work: f64, bytes: f64) -> f64 {
+        (work / self.flops).max(bytes / self.bandwidth)
+    }
+}
+
+/// f32 operations a second of one core with every operand in a register, a multiply-add counting as two. Not a number where
+/// there are no wide vectors.
 pub fn peak_flops() -> f64 {
     #[cfg(target_arch = "x86_64")]
     {
