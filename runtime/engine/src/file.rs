@@ -65,33 +65,44 @@ impl Program {
         tensor::write_whole(path, &bytes)
     }
 
-    /// Reads what [`Program::save`] wrote.
+    /// Reads what [`Program::save`] wrote. The file holds machine code: trust it as you would an executable.
     pub fn open(path: &Path) -> Result<Program, FileError> {
         let mut bytes = vec![];
         let (mut file, _) = open_data(path)?;
         file.read_to_end(&mut bytes).map_err(|e| FileError::io(path, e))?;
-        let wrong = |message: &str| FileError::content(path, message);
-        let rest =
-            bytes.strip_prefix(MAGIC).ok_or_else(|| wrong("not a program of this version of nnc; compile it anew"))?;
-        let (hash, body) =
-            rest.split_at_checked(HASH).ok_or_else(|| wrong("the file is cut short; compile it anew"))?;
+        Program::from_bytes(&bytes).map_err(|e| FileError::content(path, e.to_string()))
+    }
+
+    /// A program from the bytes of such a file, for programs that carry their models: `include_bytes!`.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Program, ProgramError> {
+        let wrong = |message: String| ProgramError(message);
+        let rest = bytes.strip_prefix(MAGIC);
+        let rest = rest.ok_or_else(|| wrong("not a program of this version of nnc; compile it anew".into()))?;
+        let cut = || wrong("the file is cut short; compile it anew".into());
+        let (hash, body) = rest.split_at_checked(HASH).ok_or_else(cut)?;
         if Sha256::digest(body)[..] != *hash {
-            return Err(wrong("the file is damaged: its content does not match its hash; compile it anew"));
+            let text = "the file is damaged: its content does not match its hash; compile it anew";
+            return Err(wrong(text.into()));
         }
-        let loaded: Loaded = postcard::from_bytes(body).map_err(|e| wrong(&format!("not a program: {e}")))?;
+        let loaded: Loaded = postcard::from_bytes(body).map_err(|e| wrong(format!("not a program: {e}")))?;
         let (needed, here) = (loaded.code.isa, Isa::host());
         if needed > here {
-            return Err(wrong(&format!(
-                "the program is for {needed}; this machine has {here}: compile with --target-cpu {here}"
-            )));
+            let text =
+                format!("the program is for {needed}; this machine has {here}: compile with --target-cpu {here}");
+            return Err(wrong(text));
         }
-        loaded.check().map_err(|part| wrong(&format!("not a program: {part}")))?;
-        let code = loaded.code.map().map_err(|e| FileError::io(path, e))?;
+        loaded.check().map_err(|part| wrong(format!("not a program: {part}")))?;
+        let code = loaded.code.map().map_err(|e| wrong(format!("its code cannot be mapped: {e}")))?;
         let Loaded { name, entries, constants, kept, memory, .. } = loaded;
         let memory = AlignedBytes::from(memory);
         Ok(Program { name, entries, constants, kept, memory, code: Arc::new(code) })
     }
 }
+
+/// Why bytes are no program that runs here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ProgramError(String);
 
 impl Loaded<'_> {
     /// Whether all that is named is there; what is not, if something is not.

@@ -11,6 +11,7 @@ mod routine;
 pub mod session;
 
 pub use code::{Blob, Code, CodeMemory, EntryFn, KernelFn};
+pub use file::ProgramError;
 pub use formula::Formula;
 pub use helper::Helper;
 pub use isa::Isa;
