@@ -283,22 +283,56 @@ fn safetensors() {
     });
 }
 
+#[test]
+#[ignore = "runs for as long as it is told"]
+fn picture() {
+    let jpeg = std::env::temp_dir().join("nnc-fuzz-picture.jpg");
+    let pixels = (0..3 * 20 * 30).map(|i| (i * 37 % 101) as f64 / 100.0);
+    nnc::picture::write(&jpeg, &nnc::Tensor::from_f64(nnc::Elem::F32, &[3, 20, 30], pixels)).unwrap();
+    let corpus = [files(&["dsl-examples"], ".png"), vec![std::fs::read(&jpeg).unwrap()]].concat();
+    std::fs::remove_file(&jpeg).unwrap();
+    fuzz("picture", corpus, |_, file| drop(nnc::picture::read(file, 3, Some([9, 7]))));
+}
+
+#[test]
+#[ignore = "runs for as long as it is told"]
+fn sound() {
+    let wave = std::env::temp_dir().join("nnc-fuzz-sound.wav");
+    let samples = nnc::Tensor::new(&[2, 3], &[0f32, 0.5, -1.0, 0.25, 1.0, 0.125]);
+    nnc::sound::write(&wave, 16_000, &samples).unwrap();
+    let corpus = vec![std::fs::read(&wave).unwrap()];
+    std::fs::remove_file(&wave).unwrap();
+    fuzz("sound", corpus, |_, file| drop(nnc::sound::read(file)));
+}
+
+/// Tables for training.
+#[test]
+#[ignore = "runs for as long as it is told"]
+fn table() {
+    let corpus = vec![b"a,b,label\n1,2.5,0\n3,-4e3,1\n".to_vec(), b"a,\"b\",label\r\n\"1\",2,0\r\n".to_vec()];
+    let input = ["a".to_string(), "b".to_string()];
+    fuzz("table", corpus, |_, file| drop(data::Table::csv(file, &input, "label")));
+}
+
 /// Programs in files, whose hash is right and whose content is not.
 #[test]
 #[ignore = "runs for as long as it is told"]
 fn program() {
-    const BEFORE_BODY: usize = b"nnc program 3\n".len() + 32;
     let folder = std::env::temp_dir();
     let mut corpus = vec![];
+    let mut first_line = vec![];
     for example in ["dsl-examples/row_length.nn", "benches/add.nn", "tests/models/scans.nn"] {
         let file = folder.join("nnc-fuzz-program.nnc");
         compiled(example).with_random_weights(0).unwrap().save(&file).unwrap();
-        corpus.push(std::fs::read(&file).unwrap()[BEFORE_BODY..].to_vec());
+        let whole = std::fs::read(&file).unwrap();
+        let line = whole.iter().position(|b| *b == b'\n').unwrap() + 1;
+        first_line = whole[..line].to_vec();
+        corpus.push(whole[line + 32..].to_vec());
         std::fs::remove_file(&file).unwrap();
     }
+    // The first line and the hash are right, or nothing behind them would be read.
     fuzz("program", corpus, |input, file| {
-        let bytes = [b"nnc program 3\n", &Sha256::digest(input)[..], input].concat();
-        std::fs::write(file, bytes).unwrap();
+        std::fs::write(file, [&first_line, &Sha256::digest(input)[..], input].concat()).unwrap();
         drop(engine::Program::open(file));
     });
 }

@@ -46,12 +46,14 @@ impl SourceMap {
         self.files.iter().position(|(n, _)| n == name).map(|at| FileId(at as u32))
     }
 
+    /// Its name; a graph that was made elsewhere may point into files that are not here.
     pub fn name(&self, file: FileId) -> &str {
-        &self.files[file.0 as usize].0
+        self.files.get(file.0 as usize).map_or("unknown", |(name, _)| name)
     }
 
+    /// Its text, empty if the file is not here.
     pub fn text(&self, file: FileId) -> &str {
-        &self.files[file.0 as usize].1
+        self.files.get(file.0 as usize).map_or("", |(_, text)| text)
     }
 
     pub fn snippet(&self, span: Span) -> &str {

@@ -380,8 +380,8 @@ impl Compiler {
         for ((_, c), numbers) in compiled.iter().zip(numbers) {
             let Some(own) = numbers.iter().position(|n| *n == index) else { continue };
             let step = c.lowered.steps.iter().filter_map(Step::launch).find(|s| s.kernel == own);
-            if let Some(node) = step.and_then(|s| s.nodes.first()) {
-                let place = self.sources.place(c.graph.node(*node).origin.span);
+            if let Some(step) = step {
+                let place = self.sources.place(step.origin.span);
                 let kernel = c.lowered.kernels[own].loops().map_or(String::new(), |l| l.kernel.to_string());
                 return Error::Unsupported { place, message: format!("{reason}, needed by\n{kernel}") };
             }

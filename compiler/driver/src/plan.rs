@@ -5,7 +5,7 @@ use crate::error::Error;
 use diag::SourceMap;
 use engine::{Chosen, Condition, Entry, Formula, Guard, Launch, Loop, Motion, Move, PlanBuffer, Port, Step, Symbol};
 use graph::dim::Atom;
-use graph::{Dim, Fact, Graph, Op, Storage, Value};
+use graph::{Dim, Fact, Graph, Op, Origin, Storage, Value};
 use kernel::scheduled::SizeValue;
 use kernel::{Affine, Scheduled};
 use lower::{Lowered, LoweredKernel, Place};
@@ -117,7 +117,7 @@ impl Planner<'_> {
         };
         Ok(Launch {
             name: made.name().into(),
-            source: launch.nodes.last().map_or(String::new(), |node| line(self.graph, *node, sources)),
+            source: line(&launch.origin, sources),
             kernel: kernels[launch.kernel],
             buffers: launch.buffers.clone(),
             tasks,
@@ -216,9 +216,8 @@ impl Planner<'_> {
     }
 }
 
-/// `model.nn:12`: where a node comes from, of the calls that led there the innermost outside of the standard library.
-fn line(graph: &Graph, node: Value, sources: &SourceMap) -> String {
-    let origin = &graph.node(node).origin;
+/// `model.nn:12`: where nodes come from, of the calls that led there the innermost outside of the standard library.
+fn line(origin: &Origin, sources: &SourceMap) -> String {
     let mut span = origin.span;
     let mut calls = origin.calls.as_deref();
     while let Some(call) = calls.filter(|_| dsl::is_library(sources.name(span.file))) {

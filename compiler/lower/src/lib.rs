@@ -7,7 +7,7 @@ pub mod schedule;
 
 use build::{Built, Memory, Misfit};
 use graph::ops::Scan;
-use graph::{Class, Dim, Graph, Group, GroupKind, Op, Storage, TensorType, Value};
+use graph::{Class, Dim, Graph, Group, GroupKind, Op, Origin, Storage, TensorType, Value};
 use kernel::schedule::Layout;
 use kernel::{Kernel, Schedule, ScheduleError, Scheduled};
 pub use schedule::Target;
@@ -212,8 +212,10 @@ pub struct Launch {
     pub work: Dim,
     /// Bytes of buffers that are read and written, each once.
     pub bytes: Dim,
-    /// The nodes that run here, for reports.
+    /// What runs here: nodes of the entry's graph, or of the body of the scan around it.
     pub nodes: Vec<Value>,
+    /// Where the last of them comes from, for reports.
+    pub origin: Origin,
 }
 
 /// What cannot become kernels.
@@ -536,7 +538,15 @@ impl<'g, B: Backend> Lower<'g, B> {
         let (sizes, work) = (routine.sizes, routine.work);
         let moved = self.graph.node(node).operands.iter().copied().chain(self.graph.results(node));
         let bytes = moved.map(|v| bytes(self.graph.ty(v))).fold(Dim::int(0), |sum, n| sum + n);
-        self.out.steps.push(Step::Launch(Launch { kernel, buffers, sizes, work, bytes, nodes: group.nodes.clone() }));
+        self.out.steps.push(Step::Launch(Launch {
+            kernel,
+            buffers,
+            sizes,
+            work,
+            bytes,
+            nodes: group.nodes.clone(),
+            origin: origin(self.graph, group),
+        }));
         true
     }
 
@@ -620,7 +630,15 @@ impl<'g, B: Backend> Lower<'g, B> {
         self.stored.extend(&group.roots);
         let (work, bytes) = (work(&built), moved(&built));
         let sizes = built.sizes;
-        self.out.steps.push(Step::Launch(Launch { kernel, buffers, sizes, work, bytes, nodes: group.nodes.clone() }));
+        self.out.steps.push(Step::Launch(Launch {
+            kernel,
+            buffers,
+            sizes,
+            work,
+            bytes,
+            nodes: group.nodes.clone(),
+            origin: origin(self.graph, group),
+        }));
     }
 
     fn constant(&mut self, content: Content, layout: Option<Layout>, ty: &TensorType) -> usize {
@@ -682,6 +700,10 @@ impl Refusal {
             Refusal::Schedule { kernel, schedule, error } => LowerError::Schedule { kernel, schedule, error },
         }
     }
+}
+
+fn origin(graph: &Graph, group: &Group) -> Origin {
+    group.nodes.last().map_or_else(Origin::default, |node| graph.node(*node).origin.clone())
 }
 
 /// The scan that a group is.
