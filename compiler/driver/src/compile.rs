@@ -33,7 +33,15 @@ enum Source {
     Graph(Graph),
 }
 
-/// A compiler for the model in a file.
+/// A compiler for the model in a file, and those that it imports.
+///
+/// ```
+/// let model = nnc::compile("../../dsl-examples/mnist_mlp.nn")?.define("hidden", 32).build()?;
+/// assert_eq!((model.name.as_str(), model.stored.len()), ("Mlp", 4));
+/// let error = nnc::compile("../../dsl-examples/mnist_mlp.nn")?.define("hiden", 32).build().err().unwrap();
+/// assert!(error.to_string().contains("hiden"));
+/// # Ok::<(), nnc::Error>(())
+/// ```
 pub fn compile(path: impl AsRef<Path>) -> Result<Compiler, Error> {
     let path = path.as_ref();
     let text = tensor::read_text(path)?;
@@ -60,6 +68,14 @@ fn read_imports(sources: &mut SourceMap, file: diag::FileId) {
 }
 
 /// A compiler for a model in memory; `name` stands for it in messages.
+///
+/// ```
+/// let text = "model Twice(x: [N]) -> (y: [N]) = 2 * x";
+/// let program = nnc::compile_text("twice.nn", text).build()?.load(&[] as &[&str], None)?;
+/// let y = program.session(1).call("forward", &[nnc::Tensor::new(&[3], &[1f32, 2.0, 3.0])])?;
+/// assert_eq!(y[0].to_f64(), [2.0, 4.0, 6.0]);
+/// # Ok::<(), nnc::Error>(())
+/// ```
 pub fn compile_text(name: &str, text: &str) -> Compiler {
     let mut sources = SourceMap::default();
     let file = sources.add(name, text);
@@ -75,16 +91,20 @@ pub fn compile_graph(graph: Graph) -> Compiler {
 
 /// A compiled model without weights.
 pub struct Model {
+    /// As in the source.
     pub name: String,
     /// Parameters and other storage, in the order of first use.
     pub stored: Vec<Stored>,
+    /// The `weights` blocks, by name.
     pub rules: BTreeMap<String, Rules>,
+    /// The plan of each entry: its inputs, outputs, guards and steps.
     pub entries: Vec<engine::Entry>,
     pub(crate) constants: Vec<Constant>,
     pub(crate) kept: Vec<engine::Kept>,
     pub(crate) code: Arc<Code>,
     /// Graphs after the passes, and their kernels, in the order of the entries.
     pub compiled: Vec<Compiled>,
+    /// What compiling took, in the order of the stages.
     pub stages: Vec<Stage>,
 }
 
@@ -107,7 +127,9 @@ impl Model {
 
 /// One entry between source and machine code. [`Lowered::setbacks`] tells what became slower than wanted.
 pub struct Compiled {
+    /// After the passes.
     pub graph: Graph,
+    /// Its kernels, buffers and steps.
     pub lowered: Lowered<Function>,
 }
 
@@ -137,7 +159,9 @@ impl Backend for Cpu<'_> {
 /// A part of compiling and the time it took.
 #[derive(Clone, Debug)]
 pub struct Stage {
+    /// `elaborate`, a pass, `lower` or `emit`.
     pub name: String,
+    /// Of all entries together.
     pub time: Duration,
 }
 
@@ -185,11 +209,18 @@ impl Compiler {
         }
     }
 
+    /// The texts that messages point into.
     pub fn sources(&self) -> &SourceMap {
         &self.sources
     }
 
     /// Resolves names, infers shapes and checks everything that can be checked without compiling.
+    ///
+    /// ```
+    /// let error = nnc::compile_text("m.nn", "model M(x: [B, 4]) -> [B, 5] = relu(x)").elaborate().err().unwrap();
+    /// let nnc::Error::Model { diagnostics, .. } = &error else { panic!() };
+    /// assert_eq!(diagnostics[0].code.to_string(), "E0304");
+    /// ```
     pub fn elaborate(&mut self) -> Result<dsl::Model, Error> {
         let file = match &self.source {
             Source::File(file) => *file,
@@ -210,6 +241,12 @@ impl Compiler {
     }
 
     /// Compiles every entry.
+    ///
+    /// ```
+    /// let model = nnc::compile("../../dsl-examples/gan.nn")?.model("Generator").build()?;
+    /// assert!(model.kernels() > 0 && model.code_bytes() > 0 && model.isa() == nnc::Isa::host());
+    /// # Ok::<(), nnc::Error>(())
+    /// ```
     pub fn build(self) -> Result<Model, Error> {
         self.build_observed(None, &mut |_, _, _| {})
     }

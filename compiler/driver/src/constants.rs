@@ -37,10 +37,12 @@ impl Program {
         Session::new(self.inner.clone(), threads)
     }
 
+    /// What can be called, in the order of the source.
     pub fn entries(&self) -> &[engine::Entry] {
         &self.inner.entries
     }
 
+    /// The model's.
     pub fn name(&self) -> &str {
         &self.inner.name
     }
@@ -56,6 +58,17 @@ impl Program {
     }
 
     /// Writes the program with its weights to a file that [`Program::open`] reads, whole or not at all.
+    ///
+    /// ```
+    /// let model = nnc::compile("../../dsl-examples/digits.nn")?.build()?;
+    /// let file = std::env::temp_dir().join("nnc-doc-digits.nnc");
+    /// model.load(&["../../dsl-examples/data/digits.safetensors"], None)?.save(&file)?;
+    /// // Later, without the compiler, the source and the weights:
+    /// let seven = nnc::picture::read("../../dsl-examples/data/seven.png".as_ref(), 1, None)?;
+    /// let probability = nnc::Program::open(&file)?.session(1).call("forward", &[seven])?[0].to_f64();
+    /// assert!(probability[7] > 0.99);
+    /// # Ok::<(), nnc::Error>(())
+    /// ```
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         Ok(self.inner.save(path.as_ref())?)
     }
@@ -73,11 +86,19 @@ impl Program {
 
 /// Where the values of what a model stores come from.
 pub enum Values {
-    /// Tensors of files, and which of them each is.
-    Files { files: Vec<Weights>, sources: Vec<Source> },
+    /// Tensors of files.
+    Files {
+        /// The open files.
+        files: Vec<Weights>,
+        /// Where in them each tensor of the model is.
+        sources: Vec<Source>,
+    },
     /// For measuring speed: parameters uniform in ±1/√n, n the size of a row, and states, which may be variances, in
     /// 0.5 to 1.5.
-    Random { seed: u64 },
+    Random {
+        /// Equal seeds give equal values.
+        seed: u64,
+    },
 }
 
 impl Values {

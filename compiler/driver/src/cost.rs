@@ -81,6 +81,12 @@ fn covers(a: &Dim, b: &Dim) -> bool {
 
 /// Arithmetic operations of one call, roughly: two for each product that is added up, one for each element that an
 /// operator computes. Views and what only moves elements are free.
+///
+/// ```
+/// let model = nnc::compile_text("m.nn", "model M(x: [B, 4]) -> [B, 3] = x |> Linear(3)").elaborate()?;
+/// assert_eq!(nnc::operations(&model.entries[0].graph).to_string(), "27*B");
+/// # Ok::<(), nnc::Error>(())
+/// ```
 pub fn operations(graph: &Graph) -> Dim {
     graph.order().into_iter().fold(Dim::int(0), |sum, value| sum + of_node(graph, value))
 }

@@ -38,6 +38,14 @@ fn colour(kind: &str) -> &'static str {
 }
 
 /// The graph in Graphviz's language.
+///
+/// ```
+/// let model = nnc::compile_text("m.nn", "model M(x: [B]) -> [B] = relu(x)").build()?;
+/// let graph = &model.compiled[0].graph;
+/// assert!(nnc::drawing::dot(graph).contains("n0 -> n1"));
+/// assert!(nnc::drawing::svg([graph]).ends_with("</svg>\n"));
+/// # Ok::<(), nnc::Error>(())
+/// ```
 pub fn dot(graph: &Graph) -> String {
     let mut drawing = Drawing::default();
     drawing.add_graph(graph);

@@ -19,6 +19,12 @@ pub const PASSES: &[&str] = &{
 };
 
 /// The text of a model in its one layout; `name` stands for it in messages.
+///
+/// ```
+/// let tidy = nnc::format("m.nn", "model  M(x:[B,4])->[B,4]=relu( x )")?;
+/// assert_eq!(tidy, "model M(x: [B, 4]) -> [B, 4] = relu(x)\n");
+/// # Ok::<(), nnc::Error>(())
+/// ```
 pub fn format(name: &str, text: &str) -> Result<String, Error> {
     dsl::format(text).map_err(|diagnostics| {
         let mut sources = SourceMap::default();
@@ -27,7 +33,14 @@ pub fn format(name: &str, text: &str) -> Result<String, Error> {
     })
 }
 
-/// A kernel as vector IR.
+/// A kernel as vector IR; [`clif`], [`assembly`] and [`cuda`] give its later and other forms.
+///
+/// ```
+/// let model = nnc::compile_text("m.nn", "model M(x: [B]) -> [B] = relu(x)").build()?;
+/// let kernel = model.compiled[0].lowered.kernels[0].loops().unwrap();
+/// assert!(nnc::vector_ir(kernel)?.starts_with("function lanes "));
+/// # Ok::<(), nnc::Error>(())
+/// ```
 pub fn vector_ir(kernel: &Loops<Function>) -> Result<String, Error> {
     match &kernel.code {
         Function::Vectors(function) => Ok(function.to_string()),

@@ -8,41 +8,62 @@ use dsl::weights::Mismatch;
 pub enum Error {
     /// Mistakes in a model, with the texts they point into.
     #[error("{}", render(diagnostics, sources))]
-    Model { diagnostics: Vec<Diagnostic>, sources: Box<SourceMap> },
+    Model {
+        /// Independent mistakes, all of them.
+        diagnostics: Vec<Diagnostic>,
+        /// What they point into.
+        sources: Box<SourceMap>,
+    },
     /// A model that is right but that this version cannot compile for this target.
     #[error("{place}: {message}")]
-    Unsupported { place: String, message: String },
+    Unsupported {
+        /// `file:line:column`
+        place: String,
+        /// What, why, and a way around it.
+        message: String,
+    },
     /// The compiler contradicts itself.
     #[error("{0}")]
     Defect(String),
+    /// A file that cannot be read or written, or does not hold what it should.
     #[error(transparent)]
     File(#[from] tensor::FileError),
     /// A checkpoint that does not fit: everything at once.
     #[error("{}", mismatch.message(files, model))]
     Mismatch {
-        /// The files, as the caller named them, and the model.
+        /// As the caller named them.
         files: String,
+        /// Its name.
         model: String,
+        /// What differs.
         #[source]
         mismatch: Box<Mismatch>,
     },
     /// A checkpoint or a choice of rules that is wrong otherwise.
     #[error("{0}")]
     Weights(String),
+    /// A call that was refused or failed.
     #[error(transparent)]
     Call(#[from] engine::CallError),
     /// A `train` block or its data that training cannot use.
     #[error("{0}")]
     Training(String),
+    /// Training that cannot go on.
     #[error(transparent)]
     Train(#[from] train::TrainError),
+    /// The system gives no memory for code.
     #[error("executable memory: {0}")]
     Memory(#[source] std::io::Error),
     /// What a model stores is more than this machine has room for.
     #[error(
         "the parameters and constants of {model} need {bytes}, more than this machine has free; make the model smaller"
     )]
-    TooLarge { model: String, bytes: String },
+    TooLarge {
+        /// Its name.
+        model: String,
+        /// How many, in words.
+        bytes: String,
+    },
 }
 
 fn render(diagnostics: &[Diagnostic], sources: &SourceMap) -> String {

@@ -1,14 +1,21 @@
 //! Compiles models and runs them: the Rust API, and what the `nnc` command is made of.
 //!
-//! ```no_run
-//! # fn main() -> Result<(), nnc::Error> {
-//! let bert = nnc::compile("bert_encoder.nn")?.define("layers", 6).build()?;
-//! let program = bert.load(&["model.safetensors"], Some("hub"))?;
-//! let mut session = program.session(2);
-//! let ids = nnc::Tensor::new(&[1, 3], &[101i32, 2748, 102]);
-//! let results = session.call("forward", &[ids])?;
-//! # Ok(()) }
 //! ```
+//! // A model, its weights, a session for each caller.
+//! let digits = nnc::compile("../../dsl-examples/digits.nn")?.build()?;
+//! let program = digits.load(&["../../dsl-examples/data/digits.safetensors"], None)?;
+//! let mut session = program.session(2);
+//! let seven = nnc::picture::read("../../dsl-examples/data/seven.png".as_ref(), 1, None)?;
+//! let probability = session.call("forward", &[seven])?[0].to_f64();
+//! assert!(probability[7] > 0.99);
+//! # Ok::<(), nnc::Error>(())
+//! ```
+//!
+//! [`compile`] reads a model, [`Compiler::build`] makes code, [`Model::load`] fills in weights, [`Program::session`] gives
+//! memory to a caller, [`Session::call`] runs. [`Program::save`] writes one file that runs without the rest: crate
+//! `nnc-engine` alone reads it. Every mistake is an [`Error`].
+
+#![warn(missing_docs)]
 
 mod compile;
 mod constants;

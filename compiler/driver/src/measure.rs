@@ -22,6 +22,12 @@ pub fn time(mut call: impl FnMut(), batch: f64, rounds: usize) -> (f64, f64) {
 }
 
 /// What some threads together can do at most.
+///
+/// ```
+/// let limits = nnc::measure::Limits { flops: 100e9, bandwidth: 10e9 };
+/// // A product of 100 rows, bound by operations; an addition, bound by memory.
+/// assert_eq!((limits.least(2e9, 4e6), limits.least(1e6, 12e6)), (0.02, 0.0012));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// f32 operations a second.

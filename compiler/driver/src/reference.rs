@@ -10,6 +10,17 @@ use tensor::Tensor;
 
 /// Results of a graph that no pass has changed, in order, for inputs in order and the `values` of what is stored. Caches
 /// are as at first, random numbers those of `seed`. Slow: a second for each ten million operations or so.
+///
+/// ```
+/// let compiler = || nnc::compile("../../dsl-examples/mnist_mlp.nn").map(|c| c.define("hidden", 32));
+/// let (defined, model) = (compiler()?.elaborate()?, compiler()?.build()?);
+/// let values = nnc::Values::Random { seed: 1 };
+/// let image = nnc::Tensor::zeros(nnc::Elem::F32, &[2, 28, 28]);
+/// let results = model.with_values(&values)?.session(1).call("forward", &[image.clone()])?;
+/// let exact = nnc::reference(&defined.entries[0].graph, &[image], &values, 0)?;
+/// assert!(nnc::max_error(&results, &exact) < 1e-5);
+/// # Ok::<(), nnc::Error>(())
+/// ```
 pub fn reference(graph: &Graph, inputs: &[Tensor], values: &Values, seed: u64) -> Result<Vec<Array>, Error> {
     let mut sizes: HashMap<String, i64> = HashMap::new();
     let of_inputs = graph.operands.iter().filter(|o| o.storage == Storage::Input);

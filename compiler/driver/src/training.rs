@@ -15,6 +15,7 @@ use train::{Extra, Kept, Metric, Rule, State, Step, Trainer};
 /// How to train.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
+    /// At least 1; any number gives the same bits.
     pub threads: usize,
     /// Of first values, of the order of examples, and of random numbers in steps.
     pub seed: u64,
@@ -24,6 +25,24 @@ pub struct TrainOptions {
 
 impl Compiler {
     /// The `train` block called `name`, or the only one, compiled and with its data read.
+    ///
+    /// ```
+    /// let options = nnc::TrainOptions { threads: 1, seed: 0, data: None };
+    /// let mut trainer = nnc::compile("../../dsl-examples/digits.nn")?.trainer(None, &options)?;
+    /// trainer.epochs = Some(2);
+    /// let mut losses = vec![];
+    /// let stop = std::sync::atomic::AtomicBool::new(false);
+    /// trainer.run(&stop, &mut |_, event| {
+    ///     if let nnc::train::Event::Epoch { losses: each, .. } = event {
+    ///         losses.push(each[0].1);
+    ///     }
+    ///     Ok(())
+    /// })?;
+    /// assert!(losses[1] < losses[0]);
+    /// let file = std::env::temp_dir().join("nnc-doc-digits.safetensors");
+    /// trainer.save_weights(&file)?; // for `Model::load`
+    /// # Ok::<(), nnc::Error>(())
+    /// ```
     pub fn trainer(mut self, name: Option<&str>, options: &TrainOptions) -> Result<Trainer, Error> {
         let (_, blocks) = self.check()?;
         let training = choose(blocks, name)?;
