@@ -78,9 +78,11 @@ impl fmt::Display for Attr {
     }
 }
 
-/// What stands for the elements of a large constant.
+/// What stands for the elements of a large constant, which no constant of another type shares.
 fn hash(a: &Array) -> u64 {
-    a.data.iter().fold(0, |h: u64, x| h.rotate_left(5) ^ x.to_bits().wrapping_mul(0x9e3779b97f4a7c15))
+    let ty = std::iter::once(a.elem as u64).chain(a.shape.iter().map(|n| *n as u64));
+    let words = ty.chain(a.data.iter().map(|x| x.to_bits()));
+    words.fold(0, |h: u64, word| (h.rotate_left(5) ^ word).wrapping_mul(0x9e3779b97f4a7c15))
 }
 
 impl fmt::Display for Graph {
