@@ -93,8 +93,9 @@ pub enum Values {
         /// Where in them each tensor of the model is.
         sources: Vec<Source>,
     },
-    /// For measuring speed: parameters uniform in ±1/√n, n the size of a row, and states, which may be variances, in
-    /// 0.5 to 1.5.
+    /// For measuring speed, and for comparing with another implementation: parameters uniform in ±1/√n, n the elements of
+    /// one row of the first axis, and states, which may be variances, in 0.5 to 1.5. A linear congruential generator
+    /// that starts from seed and name; `scripts/random_weights.py` is the same in numpy.
     Random {
         /// Equal seeds give equal values.
         seed: u64,
@@ -124,7 +125,8 @@ impl Values {
 fn random(stored: &Stored, seed: u64) -> Result<Tensor, Error> {
     let name = &stored.name;
     let shape = stored.shape().ok_or_else(|| Error::Defect(format!("`{name}` has no fixed shape")))?;
-    let bound = 1.0 / (*shape.last().unwrap_or(&1) as f64).sqrt();
+    let row: usize = if shape.len() > 1 { shape[1..].iter().product() } else { shape.iter().product() };
+    let bound = 1.0 / (row.max(1) as f64).sqrt();
     let mut state = name.bytes().fold(seed ^ 0x9e3779b97f4a7c15, |h, b| (h ^ b as u64).wrapping_mul(0x100000001b3));
     let next = || {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);

@@ -108,6 +108,7 @@ fn mistakes_are_named() {
         "%0 = constant {value = f32[2] [1.0]} : f32[2]",
         "%0 = constant {value = f32[-2] [1.0]} : f32[2]",
         "%0 = full {shape = [9223372036854775808], value = 1, elem = f32} : f32[1]",
+        "%0 = full {shape = [1/4294967296*1/4294967296], value = 1, elem = f32} : f32[1]",
         "%0 = full {shape = [1/0], value = 1, elem = f32} : f32[1]",
         "%0 = exp %x : f32[4, 2] %0 = exp %x : f32[4, 2]",
         "%1048576 = exp %x : f32[4, 2]",

@@ -407,7 +407,7 @@ fn fact(pair: Pair<Rule>) -> Result<Fact> {
 fn dim(pair: Pair<Rule>) -> Result<Dim> {
     let mut sum = Dim::int(0);
     let mut negative = false;
-    for part in pair.into_inner() {
+    for part in pair.clone().into_inner() {
         match part.as_rule() {
             Rule::sign => negative = part.as_str() == "-",
             _ => {
@@ -416,7 +416,13 @@ fn dim(pair: Pair<Rule>) -> Result<Dim> {
             }
         }
     }
-    Ok(sum)
+    // What is computed here must be a text again.
+    let fits = |n: &i128| i64::try_from(*n).is_ok();
+    let all_fit = sum.terms().all(|(_, factor)| fits(factor.numer()) && fits(factor.denom()));
+    match all_fit {
+        true => Ok(sum),
+        false => error(&pair, "this size has numbers of more than 64 bits"),
+    }
 }
 
 fn factor(pair: Pair<Rule>) -> Result<Dim> {
