@@ -3,12 +3,13 @@
 
     pip install torch safetensors && python3 scripts/golden-std.py
 
-Inputs and parameters are stored with the results, so the numbers that torch draws here do not matter later. Keys are
+A second file, optimisers.safetensors, holds what its optimisers make of given gradients. Inputs and parameters are stored with the results, so the numbers that torch draws here do not matter later. Keys are
 MODEL.input.NAME, MODEL.param.NAME and MODEL.output.NUMBER. A test fails for a model without a golden, and the other way.
 """
 import math
 import os
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -300,6 +301,7 @@ case("MaxUnpool", lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=Tr
 # Numbers.
 case("Trigonometry", lambda x: (x.tan(), x.tanh().asin(), x.tanh().acos(), x.sinh(), x.cosh()), x=randn(23))
 case("Hyperbolic", lambda x: (x.asinh(), (1 + x * x).acosh(), x.tanh().atanh()), x=randn(23))
+case("Erfinv", lambda x: x.tanh().erfinv(), x=randn(23) * 2)
 case("Atan2", torch.atan2, y=randn(23), x=randn(23))
 case("Statistics", lambda x: (x.mean(1), x.var(1, correction=0), x.var(1), x.logsumexp(1)), x=randn(3, 7))
 case("Norms", lambda x: tuple(x.norm(p, 1) for p in (1, 2, 3, math.inf)), x=randn(3, 7))
@@ -342,3 +344,59 @@ folder = os.path.join(os.path.dirname(__file__), "..", "tests", "golden", "std")
 os.makedirs(folder, exist_ok=True)
 save_file(out, os.path.join(folder, "pieces.safetensors"), metadata={"torch": torch.__version__})
 print(len({key.split(".")[0] for key in out}), "models")
+
+
+# Optimisers on given gradients, for tests/models/optimisers.nn.
+class Lion(torch.optim.Optimizer):
+    """As in Chen et al., Symbolic Discovery of Optimization Algorithms, 2023; torch has none."""
+
+    def __init__(self, params, lr, betas=(0.9, 0.99), weight_decay=0.0):
+        super().__init__(params, dict(lr=lr, betas=betas, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            b1, b2 = group["betas"]
+            for p in group["params"]:
+                m = self.state[p].setdefault("m", torch.zeros_like(p))
+                update = (b1 * m + (1 - b1) * p.grad).sign()
+                p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(group["lr"] * update)
+                m.mul_(b2).add_((1 - b2) * p.grad)
+
+
+O = torch.optim
+optimisers = {
+    "SgdPlain": lambda w: O.SGD(w, 0.1, weight_decay=0.05),
+    "SgdMomentum": lambda w: O.SGD(w, 0.1, momentum=0.9, dampening=0.2),
+    "SgdNesterov": lambda w: O.SGD(w, 0.1, momentum=0.9, nesterov=True),
+    "SgdStepped": lambda w: O.SGD(w, 0.1),
+    "Adam1": lambda w: O.Adam(w, 0.05, weight_decay=0.1),
+    "AdamAmsgrad": lambda w: O.Adam(w, 0.05, betas=(0.8, 0.9), amsgrad=True),
+    "AdamW1": lambda w: O.AdamW(w, 0.05, weight_decay=0.1),
+    "Adamax1": lambda w: O.Adamax(w, 0.05),
+    "RmsProp1": lambda w: O.RMSprop(w, 0.05, alpha=0.9),
+    "RmsPropCentered": lambda w: O.RMSprop(w, 0.05, alpha=0.9, momentum=0.5, centered=True),
+    "Adagrad1": lambda w: O.Adagrad(w, 0.1, lr_decay=0.1),
+    "Adadelta1": lambda w: O.Adadelta(w, 1.0),
+    "Lion1": lambda w: Lion(w, 0.01, weight_decay=0.1),
+}
+gradients = randn(20, 2, 3)
+np.save(os.path.join(folder, "gradients.npy"), gradients.numpy())
+trained = {}
+for name, build in optimisers.items():
+    w = nn.Parameter(torch.full((2, 3), 0.5))
+    optimiser = build([w])
+    schedule = L.StepLR(optimiser, 6, 0.5) if name == "SgdStepped" else None
+    for g in gradients:
+        w.grad = g.clone()
+        optimiser.step()
+        if schedule:
+            schedule.step()
+    trained[f"{name}.w"] = w.detach()
+norm, seen_inputs = nn.BatchNorm1d(3), randn(12, 3, 5) * 2 + 1
+np.save(os.path.join(folder, "seen.npy"), seen_inputs.numpy())
+for batch in seen_inputs.split(4):
+    norm(batch)
+trained |= {f"Seen.m.{key}": value for key, value in norm.state_dict().items()}
+save_file(trained, os.path.join(folder, "optimisers.safetensors"), metadata={"torch": torch.__version__})
+print(len(optimisers), "optimisers")

@@ -32,7 +32,7 @@ impl ConvTranspose {
             let one = Dim::int(1);
             let starts = (x[i + 2].clone() - one.clone()).times(axis.stride);
             let reach = (w[i + 2].clone() - one.clone()).times(axis.dilation);
-            dims.push(starts + reach + one - Dim::int(axis.pad.0 + axis.pad.1));
+            dims.push(starts + reach + one - Dim::int(axis.pad.0) - Dim::int(axis.pad.1));
         }
         dims
     }

@@ -24,7 +24,8 @@ impl Axis {
     pub fn fits(&self, x: &Dim, k: &Dim, facts: &Facts) -> Result<(), OpError> {
         match facts.le(&Dim::int(1), &self.count(x, k)) {
             Verdict::Refuted => {
-                let (window, size) = (self.reach(k) + Dim::int(1), x.clone() + Dim::int(self.pad.0 + self.pad.1));
+                let (window, size) =
+                    (self.reach(k) + Dim::int(1), x.clone() + Dim::int(self.pad.0) + Dim::int(self.pad.1));
                 Err(OpError::Condition(format!("a window that spans {window} on an axis of {size}, padding included")))
             }
             _ => Ok(()),
@@ -33,7 +34,7 @@ impl Axis {
 
     /// The number of windows of `k` elements on an axis of `x`.
     pub fn count(&self, x: &Dim, k: &Dim) -> Dim {
-        let last = x.clone() + Dim::int(self.pad.0 + self.pad.1 - 1) - self.reach(k);
+        let last = x.clone() + Dim::int(self.pad.0) + Dim::int(self.pad.1) - Dim::int(1) - self.reach(k);
         last.floor_div(&Dim::int(self.stride)) + Dim::int(1)
     }
 }
