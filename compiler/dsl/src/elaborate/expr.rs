@@ -57,6 +57,14 @@ impl Elaborator<'_> {
         value
     }
 
+    /// What a name stands for: of what is stored, its present version.
+    fn read_stored(&mut self, value: Val) -> Val {
+        match value {
+            Val::Stored(full) => Val::Tensor(self.read(&full)),
+            value => value,
+        }
+    }
+
     fn expr_kind(&mut self, e: &Expr, scope: &Rc<Scope>) -> Result<Val> {
         Ok(match &e.kind {
             ExprKind::Int(n) if *n > LARGEST => {
@@ -67,10 +75,10 @@ impl Elaborator<'_> {
             ExprKind::Bool(b) => Val::Bool(*b),
             ExprKind::None => Val::None,
             ExprKind::Str(parts) => Val::Str(self.string(parts, scope)?.into()),
-            ExprKind::Name(name) => match self.name(name, e.span, scope)? {
-                Val::Stored(full) => Val::Tensor(self.read(&full)),
-                value => value,
-            },
+            ExprKind::Name(name) => {
+                let value = self.name(name, e.span, scope)?;
+                self.read_stored(value)
+            }
             ExprKind::List(items) => Val::list(items.iter().map(|i| self.expr(i, scope)).collect::<Result<Vec<_>>>()?),
             ExprKind::ListFor { value, pattern, over } => {
                 let mut items = vec![];
@@ -100,7 +108,8 @@ impl Elaborator<'_> {
             }
             ExprKind::Field { base, name } => {
                 let value = self.expr(base, scope)?;
-                self.field(value, &name.text, name.span)?
+                let value = self.field(value, &name.text, name.span)?;
+                self.read_stored(value)
             }
             ExprKind::Unary { op, operand } => {
                 let value = self.expr(operand, scope)?;

@@ -426,11 +426,17 @@ impl Elaborator<'_> {
         self.training = true;
         let loss = self.loss(&step.body, &inner);
         self.training = false;
+        let loss = self.told(loss);
         let options = self.options(step, scope);
-        let updated = self.updated(&step.updates, scope);
+        let options = self.told(options);
+        // Which parameters are used is not known where the loss has a mistake.
+        let updated = match loss {
+            Some(_) => self.updated(&step.updates, scope),
+            None => super::report::reported(),
+        };
+        let updated = self.told(updated);
         let optimiser = self.optimiser(step, scope);
-        let (loss, options) = (self.told(loss), self.told(options));
-        let (updated, optimiser) = (self.told(updated), self.told(optimiser));
+        let optimiser = self.told(optimiser);
         let (Some(loss), Some(options), Some(updated), Some(optimiser)) = (loss, options, updated, optimiser) else {
             return super::report::reported();
         };
