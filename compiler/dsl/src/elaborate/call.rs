@@ -303,7 +303,16 @@ impl Elaborator<'_> {
         }
         match self.index.contains_key(&full) {
             true => Ok(Val::Tensor(self.read(&full))),
-            false => self.fail(Code::UNKNOWN_NAME, span, format!("{} stores no `{name}`", instance.module.name.text)),
+            false => {
+                let message = format!("{} stores no `{name}`", instance.module.name.text);
+                let prefix = format!("{}.", instance.path());
+                let own = self.stored.iter().filter_map(|s| s.name.strip_prefix(&prefix)).filter(|n| !n.contains('.'));
+                let own: Vec<String> = own.map(|n| format!("`{n}`")).collect();
+                match own.is_empty() {
+                    true => self.fail(Code::UNKNOWN_NAME, span, message),
+                    false => self.advise(Code::UNKNOWN_NAME, span, message, format!("it stores {}", own.join(", "))),
+                }
+            }
         }
     }
 
@@ -401,7 +410,14 @@ impl Elaborator<'_> {
         let from_start = if axis < 0 { axis + rank as i64 } else { axis };
         match usize::try_from(from_start) {
             Ok(a) if a < rank => Ok(a),
-            _ => self.fail(Code::OUT_OF_RANGE, span, format!("axis {axis} of a tensor of rank {rank}")),
+            _ => {
+                let message = format!("axis {axis} of a tensor of rank {rank}");
+                let help = match rank {
+                    0 => "it has no axes".into(),
+                    _ => format!("axes go from 0 to {}, or from -{rank} to -1", rank - 1),
+                };
+                self.advise(Code::OUT_OF_RANGE, span, message, help)
+            }
         }
     }
 

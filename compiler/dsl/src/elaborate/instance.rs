@@ -182,7 +182,8 @@ impl Elaborator<'_> {
         let name = &module.name.text;
         let Form::Function(function) = &module.form else {
             let message = format!("`{name}` has entries; it is a model to compile, not a layer to call");
-            return self.fail(Code::NOT_CALLABLE, span, message);
+            let help = format!("build it as a member, `m = {name}()`, and call one of its entries, `m.forward(…)`");
+            return self.advise(Code::NOT_CALLABLE, span, message, help);
         };
         let scope = Scope::inside(&instance.config);
         let argument = args.first().map_or(span, |a| a.span);

@@ -339,7 +339,8 @@ impl Elaborator<'_> {
             Some(Some(known)) => return Ok(known.clone()),
             Some(None) => {
                 let error = Diagnostic::new(Code::RECURSION, span, format!("the constant `{name}` needs itself"));
-                return Err(Box::new(error.other(item.span, "its value starts here")));
+                let error = error.other(item.span, "its value starts here");
+                return Err(Box::new(error.help("give one of them a value that needs none of the others")));
             }
             None => {}
         }

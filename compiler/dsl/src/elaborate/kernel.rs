@@ -40,6 +40,8 @@ struct Equations<'k> {
     scope: &'k Rc<Scope>,
     /// Sizes of indices; a group has several.
     ranges: HashMap<String, Vec<Dim>>,
+    /// Where each index is first used.
+    first: HashMap<String, Span>,
 }
 
 impl Equations<'_> {
@@ -80,7 +82,7 @@ impl Elaborator<'_> {
         if equation.accumulate {
             return self.fail(Code::NOT_YET, equation.target.span, "`+=` in kernels is not compiled yet");
         }
-        let mut env = Equations { scope, ranges: HashMap::new() };
+        let mut env = Equations { scope, ranges: HashMap::new(), first: HashMap::new() };
         let left: Vec<(&str, Span, bool)> = equation
             .indices
             .iter()
@@ -159,6 +161,7 @@ impl Elaborator<'_> {
             match env.ranges.get(*name) {
                 None => {
                     env.ranges.insert(name.to_string(), range);
+                    env.first.insert(name.to_string(), *at);
                 }
                 Some(known) => {
                     let equal = known.len() == range.len()
@@ -166,7 +169,9 @@ impl Elaborator<'_> {
                     if !equal {
                         let (a, b) = (super::shape::shape_text(known), super::shape::shape_text(&range));
                         let message = format!("`{name}` runs over {a} in one place and {b} here");
-                        return self.fail(Code::BROADCAST, *at, message);
+                        let error = Diagnostic::new(Code::BROADCAST, *at, message);
+                        let error = error.other(env.first[*name], format!("over {a} here"));
+                        return Err(Box::new(error.help("give each of two sizes an index of its own")));
                     }
                 }
             }

@@ -645,6 +645,11 @@ impl<'a> Elaborator<'a> {
         Err(Box::new(Diagnostic::new(code, span, message)))
     }
 
+    /// As [`Elaborator::fail`], with a way out.
+    fn advise<T>(&self, code: Code, span: Span, message: impl Into<String>, help: impl Into<String>) -> Result<T> {
+        Err(Box::new(Diagnostic::new(code, span, message).help(help)))
+    }
+
     /// The element type that a type without one means.
     fn float(&self) -> Elem {
         self.float

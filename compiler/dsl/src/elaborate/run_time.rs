@@ -26,7 +26,7 @@ impl Elaborator<'_> {
         let ty = self.ty(value);
         if !ty.elem.is_int() || ty.rank() != 0 {
             let message = format!("a size is an integer, or an integer tensor of rank 0, not {}", self.type_text(&ty));
-            return self.fail(Code::STATIC_TYPE, span, message);
+            return self.advise(Code::STATIC_TYPE, span, message, "cast(n, i32) makes an integer of a number");
         }
         match self.known_integers(value, Some((most, span)))?.as_deref() {
             Some([size]) => Ok(size.clone()),
@@ -340,12 +340,16 @@ impl Elaborator<'_> {
     /// Each of these is at most the next.
     pub(super) fn within(&mut self, bounds: [&Dim; 4], message: &str, span: Span) -> Result<()> {
         use graph::Verdict::*;
+        let size = bounds[3];
         for pair in bounds.windows(2) {
             let (low, high) = (pair[0], pair[1]);
             let error = Diagnostic::new(Code::OUT_OF_RANGE, span, message);
             match self.graph.facts.le(low, high) {
                 Proved => {}
-                Refuted => return Err(Box::new(error)),
+                Refuted => {
+                    let help = format!("an axis of {size} has places 0 to {}", size.clone() - Dim::int(1));
+                    return Err(Box::new(error.help(help)));
+                }
                 Unknown if self.guarded(low, high, span) => {}
                 Unknown => {
                     let error = self.with_sizes(error, pair);

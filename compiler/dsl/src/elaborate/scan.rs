@@ -85,7 +85,8 @@ impl Elaborator<'_> {
         let (before, after) = (self.dims_text(&before), self.dims_text(&after));
         let message =
             format!("`{name}` starts as {before} but after one step is {after}; a scan carry keeps its shape");
-        self.fail(Code::CARRY, span, message)
+        let help = format!("give `{name}` the same shape at the start and after each step");
+        self.advise(Code::CARRY, span, message, help)
     }
 
     fn dims_text(&self, ty: &graph::TensorType) -> String {
@@ -109,7 +110,8 @@ impl Elaborator<'_> {
                 let rank = self.ty(tensor).rank();
                 if axis > rank {
                     let message = format!("values of rank {rank} cannot be stacked along axis {axis}");
-                    return self.fail(Code::SHAPE, span, message);
+                    let help = "leave `along` out, or let the body end in a value of higher rank";
+                    return self.advise(Code::SHAPE, span, message, help);
                 }
                 let number = (1..).map(|n| format!("y{n}")).find(|name| outputs.iter().all(|(n, _)| n != name));
                 outputs.push((number.expect("numbers do not end"), tensor));

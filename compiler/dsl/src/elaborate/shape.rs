@@ -95,12 +95,14 @@ impl Elaborator<'_> {
             },
             Val::Num(d) if d.is_integral() || self.graph.facts.normalize(d).is_integral() => match d.as_int() {
                 Some(n) if !(0..1 << 40).contains(&n) => {
-                    self.fail(Code::SHAPE, span, format!("`{text}` is {n}, which is no size of a tensor"))
+                    let message = format!("`{text}` is {n}, which is no size of a tensor");
+                    self.advise(Code::SHAPE, span, message, "sizes go from 0 to 2 ** 40")
                 }
                 _ => Ok(d.clone()),
             },
             Val::Num(d) if d.as_rational().is_some() => {
-                self.fail(Code::SHAPE, span, format!("`{text}` is {d}, which is no whole number"))
+                let message = format!("`{text}` is {d}, which is no whole number");
+                self.advise(Code::SHAPE, span, message, "round down with `//`, or choose sizes that divide")
             }
             Val::Num(d) => {
                 let error =
@@ -108,7 +110,8 @@ impl Elaborator<'_> {
                 Err(Box::new(error.help("state what divides it: where H % 2 == 0; or round down with `//`")))
             }
             Val::Scalar(_) => {
-                self.fail(Code::SHAPE, span, format!("`{text}` is a quotient of sizes, which is no size of a tensor"))
+                let message = format!("`{text}` is a quotient of sizes, which is no size of a tensor");
+                self.advise(Code::SHAPE, span, message, "round down with `//`")
             }
             other => self.fail(Code::STATIC_TYPE, span, format!("a size is an integer, not {}", other.kind())),
         }
@@ -305,7 +308,8 @@ impl Elaborator<'_> {
             let text = self.sources.snippet(e.span);
             let message = format!("cannot show `{text}` of {}: the size is {actual}", place.what);
             let error = Diagnostic::new(Code::UNKNOWN_EQUAL, place.span, message);
-            return Err(Box::new(self.where_declared(error, place)));
+            let error = self.where_declared(error, place);
+            return Err(Box::new(error.help(format!("state what bounds it: where {actual} <= {most}"))));
         }
         Ok(true)
     }

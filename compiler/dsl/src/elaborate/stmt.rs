@@ -99,7 +99,8 @@ impl Elaborator<'_> {
         };
         if self.stored[self.index[&*full]].storage == graph::Storage::Param {
             let message = format!("`{name}` is a parameter; only `state` and `cache` are updated while running");
-            return self.fail(Code::STATIC_TYPE, target.span, message);
+            let help = format!("declare it as `state {name}`, or give the new value another name");
+            return self.advise(Code::STATIC_TYPE, target.span, message, help);
         }
         let new = match indexed_name(target) {
             Some((name, items)) => self.update_part(name, items, value, target.span, scope)?,

@@ -254,11 +254,11 @@ impl Elaborator<'_> {
     pub(super) fn elementwise(&mut self, name: &str, operands: Vec<(Val, Span)>, span: Span) -> Result<Val> {
         for (value, span) in &operands {
             if !(value.is_tensor() || value.is_number() || matches!(value, Val::Bool(_) | Val::Fact(_))) {
-                return self.fail(
-                    Code::STATIC_TYPE,
-                    *span,
-                    format!("`{name}` takes tensors and numbers, not {}", value.kind()),
-                );
+                let message = format!("`{name}` takes tensors and numbers, not {}", value.kind());
+                return match value {
+                    Val::None => self.advise(Code::STATIC_TYPE, *span, message, "ask first: if mask != none { … }"),
+                    _ => self.fail(Code::STATIC_TYPE, *span, message),
+                };
             }
         }
         let scalar = operands.iter().all(|(v, _)| v.is_number());

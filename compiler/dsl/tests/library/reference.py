@@ -604,8 +604,8 @@ schedule("polynomial(2, total = 20, power = 2, final = 1)", lambda s: 1 + (1 - m
 schedule("inverse_sqrt(2, warmup = 4)", lambda s: 2 * min((s + 1) / 4, math.sqrt(4 / (s + 1))))
 schedule("cosine_restarts(2, every = 8)", lambda s: 2 * cosine(s % 8 / 8))
 schedule("one_cycle(2, total = 20)",
-         lambda s: 0.08 + 1.92 * 0.5 * (1 - math.cos(math.pi * s / 6)) if s < 6
-         else 0.08 / 1e4 + (2 - 0.08 / 1e4) * cosine(min((s - 6) / 14, 1)))
+         lambda s: 0.08 + 1.92 * 0.5 * (1 - math.cos(math.pi * s / 5)) if s < 5
+         else 0.08 / 1e4 + (2 - 0.08 / 1e4) * cosine(min((s - 5) / 14, 1)))
 
 lines = ",\n".join(json.dumps(c, ensure_ascii=False) for c in cases)
 pathlib.Path(__file__).with_name("expected.json").write_text("[\n" + lines + "\n]\n")
