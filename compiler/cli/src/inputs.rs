@@ -36,7 +36,7 @@ pub struct Given {
     #[arg(long)]
     pub entry: Option<String>,
     /// An input: a file (.npy; .png or .jpg, pixels from 0 to 1; .wav, samples from -1 to 1), numbers such as
-    /// `[[1, 2], [3, 4]]`, `random` or `zeros`
+    /// `[[1, 2], [3, 4]]`, a text in double quotes for its bytes, `random` or `zeros`
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub input: Vec<(String, String)>,
     /// Resize pictures to the height and width that their input has

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Kinds of files that results are written to.
-const KINDS: &str = ".npy, .json, .png, .jpg or .wav";
+const KINDS: &str = ".npy, .json, .txt, .png, .jpg or .wav";
 
 /// Whether results can be written to a file of this name.
 pub fn check(name: &str) -> Result<(), Failure> {
     let path = Path::new(name);
     // Pipes and devices have no extension, and get `.npy`.
-    let known = extension(path).is_none_or(|e| ["npy", "json", "wav"].contains(&e.as_str()));
+    let known = extension(path).is_none_or(|e| ["npy", "json", "txt", "wav"].contains(&e.as_str()));
     match known || picture::is_named(path) {
         true => Ok(()),
         false => Err(Failure(format!("error: cannot tell what to write to {name}: name a file that ends in {KINDS}"))),
@@ -25,8 +25,17 @@ pub fn write(path: &Path, result: &Tensor, rate: u32) -> Result<(), FileError> {
     match extension(path).as_deref() {
         None | Some("npy") => nnc::npy::write(path, result),
         Some("json") => nnc::write_whole(path, format!("{}\n", to_json(result)).as_bytes()),
+        Some("txt") => nnc::write_whole(path, &bytes(result)),
         Some("wav") => sound::write(path, rate, &single(result, 3)),
         _ => picture::write(path, &single(result, 4)),
+    }
+}
+
+/// Integers as bytes of text; other numbers as they print, one on a line.
+fn bytes(t: &Tensor) -> Vec<u8> {
+    match t.elem.is_int() {
+        true => t.to_f64().iter().map(|x| *x as u8).collect(),
+        false => t.to_f64().iter().flat_map(|x| format!("{x}\n").into_bytes()).collect(),
     }
 }
 

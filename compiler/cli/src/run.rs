@@ -11,7 +11,8 @@ pub struct Arguments {
     source: Source,
     #[command(flatten)]
     given: inputs::Given,
-    /// Where to write a result: a file that ends in .npy, .json, .png or .jpg (values from 0 to 1), or .wav; results
+    /// Where to write a result: a file that ends in .npy, .json, .txt (integers as bytes), .png or .jpg
+    /// (values from 0 to 1), or .wav; results
     /// without a file are printed
     #[arg(long, value_name = "NAME=FILE", value_parser = pair)]
     output: Vec<(String, String)>,

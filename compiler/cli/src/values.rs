@@ -18,8 +18,10 @@ pub struct Wanted<'w> {
 impl Wanted<'_> {
     /// The tensor that a text stands for: numbers, or a file.
     pub fn read(&self, text: &str) -> Result<Tensor, Failure> {
-        if let Ok(value @ (Value::Array(_) | Value::Number(_) | Value::Bool(_))) = serde_json::from_str(text) {
-            return self.written(&value);
+        match serde_json::from_str(text) {
+            Ok(Value::String(words)) => return self.words(&words),
+            Ok(value @ (Value::Array(_) | Value::Number(_) | Value::Bool(_))) => return self.written(&value),
+            _ => {}
         }
         let path = Path::new(text);
         match path.extension().is_some_and(|e| e.eq_ignore_ascii_case("wav")) {
@@ -61,6 +63,18 @@ impl Wanted<'_> {
                 Err(self.wrong(&format!("`{item}` is none of its numbers"), "write one that is"))
             }
             _ => Ok(tensor),
+        }
+    }
+
+    /// The bytes of a text in UTF-8, one row of them where there is a batch.
+    fn words(&self, words: &str) -> Result<Tensor, Failure> {
+        let bytes = words.as_bytes();
+        match self.port.dims.len() {
+            rank @ (1 | 2) if self.port.elem.is_int() => {
+                let shape = [1, bytes.len()];
+                Ok(Tensor::from_f64(self.port.elem, &shape[2 - rank..], bytes.iter().map(|b| *b as f64)))
+            }
+            _ => Err(self.wrong("what is written is text", "texts go into [length] or [batch, length] of integers")),
         }
     }
 
