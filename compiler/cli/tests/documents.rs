@@ -1,7 +1,9 @@
 //! What the tutorial and the reference show is what the command does.
 //!
 //! In a document, `<!-- file NAME -->` stands before a block that is a file, `<!-- nnc … -->` before one that is what a command
-//! prints, and `<!-- run … -->` before one that shows a command that must succeed. `NNC_UPDATE=1` writes outputs anew.
+//! prints, and `<!-- run … -->` before one that shows a command that must succeed; `<!-- checks -->` before a model that is
+//! right, `<!-- refused E0304 -->` before one that is not, and `<!-- list … -->` before a list of what there is. `NNC_UPDATE=1`
+//! writes outputs anew.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,12 +42,34 @@ fn renewed(document: &str, folder: &Path) -> String {
                 assert!(done, "nnc {line}: {said}");
                 block.to_string()
             }
+            None if what == "checks" => {
+                std::fs::write(folder.join("checks.nn"), block).unwrap();
+                let (right, said) = nnc("check checks.nn", folder);
+                assert!(right, "{block}{said}");
+                block.to_string()
+            }
+            Some(("refused", code)) => {
+                std::fs::write(folder.join("refused.nn"), block).unwrap();
+                let (right, said) = nnc("check refused.nn", folder);
+                assert!(!right && said.starts_with(&format!("error[{code}]")), "{block}{said}");
+                block.to_string()
+            }
+            Some(("list", kind)) => listed(kind, folder),
             _ => panic!("`{what}` is nothing that a document does"),
         };
         out += &format!("{before}<!-- {what} -->\n{fence}\n{block}```\n");
         rest = more;
     }
     out + rest
+}
+
+/// What `nnc doc` lists of operators, or of the library.
+fn listed(kind: &str, folder: &Path) -> String {
+    let (_, all) = nnc("doc", folder);
+    let chosen = all.split("\n\n").filter(|part| part.starts_with("an operator") == (kind == "operators"));
+    let lines = |part: &str| part.lines().map(|l| l.trim_end().to_string() + "\n").collect::<String>();
+    let parts: Vec<String> = chosen.map(lines).collect();
+    parts.join("\n").replace("an operator\n", "")
 }
 
 fn check(path: &str) {
@@ -67,4 +91,9 @@ fn check(path: &str) {
 #[test]
 fn the_tutorial_does_what_it_says() {
     check("dsl-examples/TUTORIAL.md");
+}
+
+#[test]
+fn the_reference_says_what_is_so() {
+    check("compiler/dsl/REFERENCE.md");
 }
