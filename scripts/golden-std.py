@@ -368,6 +368,7 @@ O = torch.optim
 optimisers = {
     "SgdPlain": lambda w: O.SGD(w, 0.1, weight_decay=0.05),
     "Decayed": lambda w: O.SGD(w, 0.1, weight_decay=0.05),
+    "Straight": lambda w: O.SGD(w, 0.1),
     "SgdMomentum": lambda w: O.SGD(w, 0.1, momentum=0.9, dampening=0.2),
     "SgdNesterov": lambda w: O.SGD(w, 0.1, momentum=0.9, nesterov=True),
     "SgdStepped": lambda w: O.SGD(w, 0.1),

@@ -152,6 +152,19 @@ impl Vjp<'_> {
         self.graph.borrow().results(first)
     }
 
+    /// What `body` gives for these values in place of its operands.
+    pub fn inline(&self, body: &Graph, operands: &[Value]) -> Vec<Value> {
+        let mut known: HashMap<Value, Value> =
+            body.operands.iter().map(|o| o.value).zip(operands.iter().copied()).collect();
+        let mut graph = self.graph.borrow_mut();
+        for value in body.order() {
+            if !matches!(body.op(value), Op::Operand(_)) {
+                graph.copy(body, value, &mut known);
+            }
+        }
+        body.outputs.iter().map(|(_, value)| known[value]).collect()
+    }
+
     /// Makes every use of the node's results a use of these, which are equal.
     pub fn replace_results(&self, new: &[Value]) {
         self.y.iter().zip(new).for_each(|(old, new)| self.graph.borrow_mut().replace(*old, *new));

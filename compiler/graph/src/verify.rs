@@ -105,12 +105,12 @@ impl Graph {
 
     fn verify_bodies(&self) -> Outcome {
         for value in self.order() {
-            if let Op::Scan(scan) = self.op(value) {
-                scan.body.verify()?;
-                let stored = scan.body.operands.iter().find(|o| o.storage != Storage::Input);
+            if let Some(body) = self.op(value).body() {
+                body.verify()?;
+                let stored = body.operands.iter().find(|o| o.storage != Storage::Input);
                 if let Some(operand) = stored {
-                    let message = format!("`{}` is stored; the body of a scan captures it", operand.name);
-                    return scan.body.fail(operand.value, message);
+                    let message = format!("`{}` is stored; a body captures it", operand.name);
+                    return body.fail(operand.value, message);
                 }
             }
         }

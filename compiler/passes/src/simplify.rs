@@ -49,7 +49,7 @@ fn same_view(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> 
     let same = match &node.op {
         Op::Reshape(_) | Op::Expand(_) | Op::Cast(_) | Op::Slice(_) => graph.ty(node.operands[0]) == &node.types[0],
         Op::Transpose(t) => t.order.iter().enumerate().all(|(i, a)| i == *a),
-        Op::StopGradient(_) => true,
+        Op::StopGradient(_) | Op::WithGradient(_) => true,
         _ => false,
     };
     Ok(same.then(|| node.operands[0]))

@@ -6,7 +6,9 @@
 
 use super::call::Given;
 use super::{Elaborator, Result, Scope, Val};
-use crate::ast::{BinaryOp, Block, DimTy, Else, Equation, Expr, ExprKind, Ix, Kernel, StmtKind, TyKind, UnaryOp};
+use crate::ast::{
+    BinaryOp, Block, DimTy, Else, Equation, Expr, ExprKind, Ix, Kernel, KernelGrad, Name, StmtKind, TyKind, UnaryOp,
+};
 use diag::{Code, Diagnostic, Span};
 use graph::ops;
 use graph::{Dim, Elem, Value, Verdict};
@@ -27,6 +29,9 @@ struct Index {
     /// Position in its group.
     part: usize,
 }
+
+/// An index on the left: its name, its place, and whether it is a group. A computed place has no name.
+type Left<'e> = (&'e str, Span, bool);
 
 /// A value with one axis for each index.
 #[derive(Clone)]
@@ -75,33 +80,70 @@ impl Elaborator<'_> {
                 format!("a kernel defines its result as `{RESULT}[…] = …`"),
             );
         };
+        let value = match &kernel.grad {
+            Some(grad) => self.with_gradient(value, grad, kernel, &scope)?,
+            None => value,
+        };
         self.check_result(Val::Tensor(value), &kernel.result, &scope, &kernel.name.text, at)
     }
 
-    fn equation(&mut self, equation: &Equation, kernel: &Kernel, scope: &Rc<Scope>) -> Result<Value> {
-        if equation.accumulate {
-            return self.fail(Code::NOT_YET, equation.target.span, "`+=` in kernels is not compiled yet");
+    /// The result of a kernel, its gradient that of the `grad` block: `dx[…] = …` for each input `x` of floats.
+    fn with_gradient(&mut self, result: Value, grad: &KernelGrad, kernel: &Kernel, scope: &Rc<Scope>) -> Result<Value> {
+        let [param] = &grad.params[..] else {
+            let message = "a `grad` block takes one tensor: the gradient of the result";
+            return self.advise(Code::UNKNOWN_NAME, grad.span, message, "grad(dy: [..S]) { dx[..s] = … }");
+        };
+        let inner = Scope::inside(scope);
+        let dy = self.graph.placeholder(param.name.text.clone(), self.ty(result), self.origin(param.name.span));
+        inner.set(&param.name.text, Val::Tensor(dy));
+        let mut found: HashMap<&str, (Value, Span)> = HashMap::new();
+        for equation in &grad.equations {
+            let value = self.equation(equation, kernel, &inner)?;
+            inner.set(&equation.target.text, Val::Tensor(value));
+            found.insert(&equation.target.text, (value, equation.target.span));
         }
+        let (mut inputs, mut outputs) = (vec![], vec![]);
+        for input in &kernel.params {
+            let Some(Val::Tensor(x)) = scope.get(&input.name.text) else { continue };
+            let ty = self.ty(x);
+            if !ty.elem.is_float() {
+                continue;
+            }
+            let name = format!("d{}", input.name.text);
+            let Some((dx, at)) = found.get(name.as_str()).copied() else {
+                let message = format!("the `grad` block defines no `{name}`, the gradient of `{}`", input.name.text);
+                let error = Diagnostic::new(Code::UNKNOWN_NAME, grad.span, message);
+                let error = error.other(input.name.span, "an input of floats");
+                return Err(Box::new(error.help("leave the block out and the gradient is derived")));
+            };
+            if self.ty(dx) != ty {
+                let (got, expected) = (self.type_text(&self.ty(dx)), self.type_text(&ty));
+                let message = format!("`{name}` must be {expected}, got {got}");
+                let error = Diagnostic::new(Code::SHAPE, at, message).other(input.name.span, "the gradient of this");
+                return Err(Box::new(
+                    error.help(format!("give `{name}` the indices of `{}`, and sum over the others", input.name.text)),
+                ));
+            }
+            inputs.push(x);
+            outputs.push((name, dx));
+        }
+        let (body, captures) = self.graph.enclose("gradient", &[dy], &outputs);
+        let operands: Vec<Value> = [result].into_iter().chain(inputs).chain(captures).collect();
+        self.push(ops::WithGradient { body: body.into() }, &operands, grad.span)
+    }
+
+    fn equation(&mut self, equation: &Equation, kernel: &Kernel, scope: &Rc<Scope>) -> Result<Value> {
         let mut env = Equations { scope, ranges: HashMap::new(), first: HashMap::new() };
-        let left: Vec<(&str, Span, bool)> = equation
-            .indices
-            .iter()
-            .map(|ix| match ix {
-                Ix::Group(name) => Ok((name.text.as_str(), name.span, true)),
-                Ix::At(Expr { kind: ExprKind::Name(name), span }) => Ok((name.as_str(), *span, false)),
-                _ => self.fail(
-                    Code::SYNTAX,
-                    equation.target.span,
-                    "the left side of an equation has plain indices: out[i, j] = …",
-                ),
-            })
-            .collect::<Result<_>>()?;
+        let (left, place) = self.left_side(equation)?;
         if equation.target.text == RESULT {
             self.ranges_of_result(&left, kernel, &mut env)?;
         }
         self.ranges_of_reads(&equation.value, &mut env)?;
+        if let Some((_, computed)) = place {
+            self.ranges_of_reads(computed, &mut env)?;
+        }
         let mut target = vec![];
-        for (name, span, _) in &left {
+        for (name, span, _) in left.iter().filter(|(name, ..)| !name.is_empty()) {
             if !env.ranges.contains_key(*name) {
                 let message = format!("the range of `{name}` is not known: it stands alone in no subscript");
                 return self.fail(Code::UNKNOWN_NAME, *span, message);
@@ -109,6 +151,9 @@ impl Elaborator<'_> {
             target.extend(env.group(name));
         }
         let value = self.indexed(&equation.value, &env)?;
+        if equation.accumulate {
+            return self.accumulated_equation(equation, kernel, value, target, place, &env);
+        }
         if let Some(index) = value.axes.iter().find(|i| !target.contains(i)) {
             let name = &index.name;
             let error =
@@ -119,30 +164,123 @@ impl Elaborator<'_> {
         self.aligned(&value, &target, &env, Some(elem), true, equation.value.span)
     }
 
-    /// Ranges of the indices of `out`, from the declared result.
-    fn ranges_of_result(&mut self, left: &[(&str, Span, bool)], kernel: &Kernel, env: &mut Equations) -> Result<()> {
-        let TyKind::Tensor { dims, .. } = &kernel.result.kind else { return Ok(()) };
+    /// Indices on the left, and of an equation that accumulates the one axis whose place is computed, which has no name.
+    fn left_side<'e>(&self, equation: &'e Equation) -> Result<(Vec<Left<'e>>, Option<(usize, &'e Expr)>)> {
+        let mut place = None;
+        let mut left = vec![];
+        for (axis, ix) in equation.indices.iter().enumerate() {
+            left.push(match ix {
+                Ix::Group(name) => (name.text.as_str(), name.span, true),
+                Ix::At(Expr { kind: ExprKind::Name(name), span }) => (name.as_str(), *span, false),
+                Ix::At(computed) if equation.accumulate && place.is_none() => {
+                    place = Some((axis, computed));
+                    ("", computed.span, false)
+                }
+                _ => {
+                    let message = "the left side of an equation has plain indices: out[i, j] = …";
+                    let help = "`+=` takes one computed place beside them: out[ids[b], d] += …";
+                    return self.advise(Code::SYNTAX, equation.target.span, message, help);
+                }
+            });
+        }
+        Ok((left, place))
+    }
+
+    /// An equation with `+=`: sums over indices that stand on the right only, added to what the target is so far. At a
+    /// computed place each element is added where it belongs.
+    fn accumulated_equation(
+        &mut self,
+        equation: &Equation,
+        kernel: &Kernel,
+        value: Indexed,
+        mut target: Vec<Index>,
+        place: Option<(usize, &Expr)>,
+        env: &Equations,
+    ) -> Result<Value> {
+        let span = equation.value.span;
+        let place = match place {
+            None => None,
+            Some((axis, computed)) => {
+                let at = self.indexed(computed, env)?;
+                let own: Vec<&Index> = at.axes.iter().filter(|i| !target.contains(i)).collect();
+                let [index] = own[..] else {
+                    let message = "a computed place depends on one index that stands nowhere else on the left";
+                    return self.fail(Code::SYNTAX, computed.span, message);
+                };
+                target.insert(axis, index.clone());
+                Some((axis, at, computed.span))
+            }
+        };
+        let summed = value.axes.iter().filter(|i| !target.contains(i)).cloned();
+        let all: Vec<Index> = target.iter().cloned().chain(summed).collect();
+        let elem = self.common_elem(&[(value.value.clone(), span)]);
+        let mut new = self.aligned(&value, &all, env, Some(elem), true, span)?;
+        if all.len() > target.len() {
+            new = self.push(ops::Sum { axes: (target.len()..all.len()).collect(), keep: false }, &[new], span)?;
+        }
+        let before = match env.scope.get(&equation.target.text) {
+            Some(Val::Tensor(before)) => Some(before),
+            _ => None,
+        };
+        let Some((axis, at, computed)) = place else {
+            return match before {
+                Some(before) => self.push(ops::Add {}, &[before, new], span),
+                None => Ok(new),
+            };
+        };
+        let before = match before {
+            Some(before) => before,
+            None => {
+                let shape = self.shape_of_target(&equation.target, kernel, env)?;
+                self.push(ops::Full { shape, value: 0.0, elem }, &[], span)?
+            }
+        };
+        let whole = self.common_elem(&[(at.value.clone(), computed)]);
+        let at = self.aligned(&at, &target, env, Some(whole), true, computed)?;
+        self.push(ops::ScatterAdd { axis }, &[before, at, new], span)
+    }
+
+    /// Dims of what is accumulated at computed places: the declared result, or the input whose gradient it is.
+    fn shape_of_target(&mut self, target: &Name, kernel: &Kernel, env: &Equations) -> Result<Vec<Dim>> {
+        if target.text == RESULT {
+            return self.dims_of_result(kernel, env.scope);
+        }
+        match target.text.strip_prefix('d').and_then(|input| env.scope.get(input)) {
+            Some(Val::Tensor(input)) => Ok(self.ty(input).dims),
+            _ => {
+                let message = format!("the size of `{}` is not known where it is added to", target.text);
+                self.advise(Code::UNKNOWN_NAME, target.span, message, "define it first: t[i] = 0 * x[i]")
+            }
+        }
+    }
+
+    /// Dims of the declared result.
+    fn dims_of_result(&mut self, kernel: &Kernel, scope: &Rc<Scope>) -> Result<Vec<Dim>> {
+        let TyKind::Tensor { dims, .. } = &kernel.result.kind else { return Ok(vec![]) };
         let mut sizes = vec![];
         for dim in dims {
             match dim {
-                DimTy::Expr(e) => sizes.push(self.dim(e, env.scope)?),
-                DimTy::Shape(name) => sizes.extend(self.shape_named(name, env.scope)?),
+                DimTy::Expr(e) => sizes.push(self.dim(e, scope)?),
+                DimTy::Shape(name) => sizes.extend(self.shape_named(name, scope)?),
                 DimTy::Hole(span) => {
                     return self.fail(Code::SHAPE, *span, "the result of a kernel states each of its dims");
                 }
             }
         }
+        Ok(sizes)
+    }
+
+    /// Ranges of the indices of `out`, from the declared result.
+    fn ranges_of_result(&mut self, left: &[Left], kernel: &Kernel, env: &mut Equations) -> Result<()> {
+        if !matches!(kernel.result.kind, TyKind::Tensor { .. }) {
+            return Ok(());
+        }
+        let sizes = self.dims_of_result(kernel, env.scope)?;
         self.ranges_of_axes(left, &sizes, kernel.result.span, env)
     }
 
     /// Index names along the axes of one tensor; `None` stands for what is computed.
-    fn ranges_of_axes(
-        &mut self,
-        indices: &[(&str, Span, bool)],
-        sizes: &[Dim],
-        span: Span,
-        env: &mut Equations,
-    ) -> Result<()> {
+    fn ranges_of_axes(&mut self, indices: &[Left], sizes: &[Dim], span: Span, env: &mut Equations) -> Result<()> {
         let groups = indices.iter().filter(|(_, _, group)| *group).count();
         let single = indices.len() - groups;
         if groups > 1 || sizes.len() < single || (groups == 0 && sizes.len() != single) {

@@ -461,6 +461,7 @@ impl Elaborator<'_> {
     ) -> Result<Val> {
         let place = Place { what: What::Result(callee), ty, span };
         let value = match (&ty.kind, value) {
+            (TyKind::Tuple(fields), Val::Tuple(items)) => Val::Tuple(Rc::new(self.in_order(&items, fields, &place)?)),
             (_, value @ Val::Tuple(_)) => value,
             // A single name needs no tuple around its value.
             (TyKind::Tuple(fields), value) if matches!(&fields[..], [(Some(_), _)]) => {
@@ -484,6 +485,33 @@ impl Elaborator<'_> {
             }
             (_, value) => value,
         })
+    }
+
+    /// Fields of a tuple in the order in which a type names them. A tuple whose names are all others takes the type's, in
+    /// order.
+    fn in_order(
+        &self,
+        items: &[(Option<String>, Val)],
+        fields: &[(Option<String>, Ty)],
+        place: &Place,
+    ) -> Result<Vec<(Option<String>, Val)>> {
+        let own = |name: &str| items.iter().position(|(n, _)| n.as_deref() == Some(name));
+        let places: Vec<Option<usize>> = fields.iter().map(|(n, _)| n.as_deref().and_then(own)).collect();
+        let whole: Option<Vec<usize>> = places.iter().copied().collect();
+        match whole {
+            Some(places) if items.len() == fields.len() => Ok(places.into_iter().map(|i| items[i].clone()).collect()),
+            _ if places.iter().enumerate().all(|(i, at)| at.is_none_or(|at| at == i)) => Ok(items.to_vec()),
+            _ => {
+                let text = |name: &Option<String>| name.as_ref().map_or("_".into(), |n| format!("`{n}`"));
+                let got: Vec<String> = items.iter().map(|(n, _)| text(n)).collect();
+                let expected: Vec<String> = fields.iter().map(|(n, _)| text(n)).collect();
+                let (got, expected) = (got.join(", "), expected.join(", "));
+                let message = format!("the result names {got}, where {expected} are declared");
+                let error = Diagnostic::new(Code::UNNAMED_RESULTS, place.span, message);
+                let error = self.where_declared(error, place);
+                Err(Box::new(error.help("use the names that are declared")))
+            }
+        }
     }
 
     /// The `where` of a callee: what is decided must be true, the rest becomes a guard of the entry.

@@ -239,11 +239,21 @@ ops! {
     scatter_add::ScatterAdd, scatter::Scatter, update_at::UpdateAt, sort::Sort, top_k::TopK,
     random_bits::RandomBits,
     constant::Constant, dim::DimValue, size::Size, stop_gradient::StopGradient, scan::Scan,
+    with_gradient::WithGradient,
 }
 
 impl Op {
     pub fn operand(name: String) -> Op {
         Op::Operand(name)
+    }
+
+    /// The graph inside.
+    pub fn body(&self) -> Option<&crate::Graph> {
+        match self {
+            Op::Scan(scan) => Some(&scan.body),
+            Op::WithGradient(with) => Some(&with.body),
+            _ => None,
+        }
     }
 
     pub fn infer(&self, x: &[TensorType], facts: &Facts) -> Result<Vec<TensorType>, OpError> {

@@ -179,8 +179,7 @@ impl Graph {
                 Op::Constant(c) if c.value.data.len() > SHOWN => {
                     large.insert(hash(&c.value), c.value.clone());
                 }
-                Op::Scan(scan) => scan.body.collect_large(large),
-                _ => {}
+                op => op.body().into_iter().for_each(|body| body.collect_large(large)),
             }
         }
     }
