@@ -41,13 +41,21 @@ pub enum CallError {
     #[error("`{entry}` needs {bytes} bytes {sizes}more than this machine has free; call with smaller sizes")]
     Memory { entry: String, bytes: usize, sizes: String },
     #[error(
-        "an integer is divided by zero in `{entry}`, so its outputs are not valid; check the inputs that are divided by"
+        "an integer is divided by zero in `{entry}`, {at}, so its outputs are not valid; check the inputs that are divided by"
     )]
-    Division { entry: String },
+    Division {
+        entry: String,
+        /// Where, as [`CallError::Index`] has it.
+        at: String,
+    },
     #[error(
-        "an index read from data is out of range in `{entry}`, so its outputs are not valid; check that each index of the inputs is at least 0 and below the size of what it chooses from"
+        "an index read from data is out of range in `{entry}`, {at}, so its outputs are not valid; each index is at least 0 and below the size of what it chooses from"
     )]
-    Index { entry: String },
+    Index {
+        entry: String,
+        /// `at bert.nn:23, which reads `ids``: the line of the source, and the integer inputs that are read there.
+        at: String,
+    },
 }
 
 impl CallError {
@@ -358,8 +366,41 @@ impl Session {
                 plan.updates.iter().for_each(|k| std::mem::swap(&mut self.kept[*k], &mut self.next[*k]));
                 Ok(())
             }
-            error if error & DIVISION_BY_ZERO != 0 => Err(CallError::Division { entry: plan.name.clone() }),
-            _ => Err(CallError::Index { entry: plan.name.clone() }),
+            error => {
+                let (entry, at) = (plan.name.clone(), self.place_of_error(entry));
+                Err(match error & DIVISION_BY_ZERO {
+                    0 => CallError::Index { entry, at },
+                    _ => CallError::Division { entry, at },
+                })
+            }
+        }
+    }
+
+    /// Where in the source the error word is set first, found by running the steps again one by one.
+    fn place_of_error(&mut self, entry: usize) -> String {
+        let plan = &self.program.entries[entry];
+        let Some(bound) = self.bound[entry].as_mut() else { return String::new() };
+        let (pool, error) = (&mut self.pool, &mut self.error);
+        **error = 0;
+        let mut first = None;
+        let all = 0..bound.steps.0.len();
+        bound.steps.run(all, &mut |index, step| {
+            pool.run(&Task { kernel: step.kernel, tables: &step.tables }, step.tasks, step.chunk);
+            // SAFETY: as in `call`.
+            if unsafe { std::ptr::read_volatile(&**error) } != 0 {
+                first.get_or_insert(index);
+            }
+        });
+        // What depends on memory that changed meanwhile may be right this time.
+        let Some(step) = first.and_then(|index| plan.steps[index].launch()) else { return "somewhere".into() };
+        let integers = step.buffers.iter().filter_map(|b| match plan.buffers[*b].place {
+            Place::Input(i) if plan.inputs[i].elem.is_int() => Some(format!("`{}`", plan.inputs[i].name)),
+            _ => None,
+        });
+        let integers: Vec<String> = integers.collect();
+        match integers.is_empty() {
+            true => format!("at {}", step.source),
+            false => format!("at {}, which reads {}", step.source, integers.join(" and ")),
         }
     }
 
