@@ -30,7 +30,9 @@ pub fn format(text: &str) -> Result<String, Vec<Diagnostic>> {
 const PASSES: usize = 8;
 
 fn pass(text: &str) -> String {
-    let mut layout = Layout { lines: sort_imports(settle_braces(lines(text))) };
+    // A backslash at the end of a line joins it with the next.
+    let text = text.replace("\r\n", "\n").replace("\\\n", " ");
+    let mut layout = Layout { lines: sort_imports(settle_braces(lines(&text))) };
     layout.run();
     let whole = layout.text();
     let broken = layout.broken();
@@ -50,15 +52,15 @@ enum Kind {
 }
 
 #[derive(Clone, Debug)]
-struct Token {
+struct Token<'t> {
     kind: Kind,
-    text: String,
+    text: &'t str,
     /// Column in the source, and spaces before it there.
     column: usize,
     gap: usize,
 }
 
-impl Token {
+impl Token<'_> {
     fn is(&self, text: &str) -> bool {
         self.text == text && self.kind != Kind::Str
     }
@@ -66,17 +68,17 @@ impl Token {
     /// Whether a value may end with it.
     fn ends_value(&self) -> bool {
         match self.kind {
-            Kind::Word => !KEYWORDS.contains(&self.text.as_str()),
+            Kind::Word => !KEYWORDS.contains(&self.text),
             Kind::Number | Kind::Str | Kind::Close => true,
-            Kind::Sign => matches!(self.text.as_str(), "?" | "..."),
+            Kind::Sign => matches!(self.text, "?" | "..."),
             Kind::Open | Kind::Comment => false,
         }
     }
 
     /// Whether a line that ends with it goes on in the next.
     fn continues(&self) -> bool {
-        self.kind == Kind::Sign && !matches!(self.text.as_str(), "?" | "..." | ":" | ";" | "..")
-            || matches!(self.text.as_str(), "and" | "or" | "not" | "where") && self.kind == Kind::Word
+        self.kind == Kind::Sign && !matches!(self.text, "?" | "..." | ":" | ";" | "..")
+            || matches!(self.text, "and" | "or" | "not" | "where") && self.kind == Kind::Word
     }
 }
 
@@ -93,8 +95,8 @@ const SIGNS: [&str; 35] = [
 ];
 
 #[derive(Clone, Debug, Default)]
-struct Line {
-    tokens: Vec<Token>,
+struct Line<'t> {
+    tokens: Vec<Token<'t>>,
     /// A blank line stands before it.
     blank: bool,
     indent: usize,
@@ -102,9 +104,9 @@ struct Line {
     columns: Vec<usize>,
 }
 
-impl Line {
+impl Line<'_> {
     fn first(&self) -> &str {
-        self.tokens.first().map_or("", |t| t.text.as_str())
+        self.tokens.first().map_or("", |t| t.text)
     }
 
     /// Whether something with a header starts here.
@@ -123,7 +125,7 @@ impl Line {
     }
 
     /// The last token that is no comment.
-    fn last(&self) -> Option<&Token> {
+    fn last(&self) -> Option<&Token<'_>> {
         self.tokens.iter().rev().find(|t| t.kind != Kind::Comment)
     }
 
@@ -135,11 +137,9 @@ impl Line {
     }
 }
 
-fn lines(text: &str) -> Vec<Line> {
+fn lines(text: &str) -> Vec<Line<'_>> {
     let mut lines: Vec<Line> = vec![];
     let mut blank = false;
-    // A backslash at the end of a line joins it with the next.
-    let text = text.replace("\r\n", "\n").replace("\\\n", " ");
     for source in text.lines() {
         let mut tokens = tokens(source);
         if tokens.last().is_some_and(|t| t.is(";")) {
@@ -168,7 +168,7 @@ fn lines(text: &str) -> Vec<Line> {
     lines
 }
 
-fn tokens(line: &str) -> Vec<Token> {
+fn tokens(line: &str) -> Vec<Token<'_>> {
     let mut tokens: Vec<Token> = vec![];
     let mut at = 0;
     let mut gap = 0;
@@ -196,7 +196,7 @@ fn tokens(line: &str) -> Vec<Token> {
             (Kind::Sign, SIGNS.iter().find(|s| rest.starts_with(**s)).map_or(c.len_utf8(), |s| s.len()))
         };
         let column = line[..at].chars().count();
-        tokens.push(Token { kind, text: rest[..len].to_string(), column, gap });
+        tokens.push(Token { kind, text: &rest[..len], column, gap });
         at += len;
         gap = 0;
     }
@@ -294,12 +294,14 @@ fn ends_header(line: &Line) -> bool {
 
 /// Sorts neighbouring imports.
 fn sort_imports(mut lines: Vec<Line>) -> Vec<Line> {
-    let key = |l: &Line| l.tokens.iter().map(|t| t.text.clone()).collect::<Vec<_>>();
+    fn key<'t>(line: &Line<'t>) -> Vec<&'t str> {
+        line.tokens.iter().map(|t| t.text).collect()
+    }
     let mut start = 0;
     while start < lines.len() {
         let run = lines[start..].iter().take_while(|l| l.first() == "import").count();
         let blank = lines[start].blank;
-        lines[start..start + run].sort_by_key(key);
+        lines[start..start + run].sort_by(|a, b| key(a).cmp(&key(b)));
         lines[start..start + run].iter_mut().enumerate().for_each(|(i, l)| l.blank = i == 0 && blank);
         start += run.max(1);
     }
@@ -331,11 +333,11 @@ struct Statement {
 }
 
 #[derive(Clone, Debug)]
-struct Layout {
-    lines: Vec<Line>,
+struct Layout<'t> {
+    lines: Vec<Line<'t>>,
 }
 
-impl Layout {
+impl Layout<'_> {
     fn run(&mut self) {
         self.blank_lines();
         self.trailing_commas();
@@ -409,7 +411,7 @@ impl Layout {
                             if let Some(last) = last
                                 && !above.tokens[last].is(",")
                             {
-                                let comma = Token { kind: Kind::Sign, text: ",".into(), column: 0, gap: 0 };
+                                let comma = Token { kind: Kind::Sign, text: ",", column: 0, gap: 0 };
                                 above.tokens.insert(last + 1, comma);
                             }
                         }
@@ -589,7 +591,7 @@ fn natural_gap(token: &Token) -> usize {
 /// Whether a line belongs to the statement above although that could have ended.
 fn continues(line: &Line, header: bool) -> bool {
     let first = &line.tokens[0];
-    let part_of_header = ["(", "->", "where", "{", "=", "updates", "using"].contains(&first.text.as_str());
+    let part_of_header = ["(", "->", "where", "{", "=", "updates", "using"].contains(&first.text);
     first.is("|>") || first.is("else") || first.kind == Kind::Close || header && part_of_header
 }
 
@@ -597,7 +599,7 @@ fn indent_of(line: &Line, brackets: &[Bracket], statement: &Statement, goes_on: 
     let first = &line.tokens[0];
     let base = brackets.last().map_or(0, |b| b.inner);
     let in_list = brackets.last().is_some_and(|b| !b.brace);
-    match first.text.as_str() {
+    match first.text {
         _ if first.kind == Kind::Close => {
             let fresh = |b: &Bracket| b.brace || b.inner == b.outer + STEP;
             brackets.last().map_or(0, |b| if fresh(b) { b.outer } else { b.inner - 1 })
@@ -644,7 +646,7 @@ fn spaced(line: &Line, indent: usize) -> Vec<usize> {
 fn gap(line: &Line, i: usize) -> usize {
     let (prev, token) = (&line.tokens[i - 1], &line.tokens[i]);
     let next = line.tokens.get(i + 1);
-    match (prev.text.as_str(), token.text.as_str()) {
+    match (prev.text, token.text) {
         _ if prev.kind == Kind::Str && token.kind == Kind::Str => 1,
         ("{", "}") => 0,
         ("(" | "[", _) if prev.kind == Kind::Open => 0,
@@ -658,7 +660,7 @@ fn gap(line: &Line, i: usize) -> usize {
         (_, "..") if token.is("..") => (prev.is(",") || !prev.ends_value() && !prev.is("-")) as usize,
         ("..", _) if prev.is("..") => 0,
         (_, "(" | "[") if token.kind == Kind::Open => match prev.kind {
-            Kind::Word if KEYWORDS.contains(&prev.text.as_str()) => 1,
+            Kind::Word if KEYWORDS.contains(&prev.text) => 1,
             Kind::Word => token.gap.min(1),
             Kind::Close | Kind::Str => 0,
             _ => 1,
@@ -687,10 +689,10 @@ fn breaks(line: &Line) -> Vec<usize> {
             Kind::Sign if token.is("|>") && i > 0 => pipes.push((depth, i)),
             _ => {}
         }
-        let infix = token.continues() && !matches!(token.text.as_str(), "," | "|>" | "." | "@") && i > 0;
+        let infix = token.continues() && !matches!(token.text, "," | "|>" | "." | "@") && i > 0;
         let infix = infix
             && line.tokens[i - 1].ends_value()
-            && !matches!(token.text.as_str(), "=" | ":=" | "->" | "where" | "not");
+            && !matches!(token.text, "=" | ":=" | "->" | "where" | "not");
         if depth == 0 && i > 0 && (token.is("->") || token.is("where")) {
             places.push((depth, i));
         }
