@@ -77,3 +77,14 @@ fn scans() {
     check("scans.nn", "Grid", &[&[("R", 1), ("C", 1)], &[("R", 3), ("C", 4)]]);
     check("scans.nn", "Map", &[&[("T", 1)], &[("T", 7)]]);
 }
+
+/// A small gradient before the passes and after them: products of the backward pass are products, and masks are fused.
+#[test]
+fn the_graph_of_a_gradient() {
+    let text = "model M(x: [B, 3]) -> (y: [B, 2]) = x |> fc: Linear(4) |> relu |> out: Linear(2)";
+    let mut graph = nnc::compile_text("m.nn", text).elaborate().unwrap().entries.remove(0).graph;
+    with_gradients(&mut graph);
+    let before = graph.to_string();
+    let model = nnc::compile_graph(graph).build().unwrap();
+    insta::assert_snapshot!(format!("{before}\nafter the passes\n\n{}", model.compiled[0].graph));
+}

@@ -185,3 +185,27 @@ fn forty_steps_are_those_of_pytorch() {
         assert!(apart < 1e-5, "{name} is {apart} from PyTorch's");
     }
 }
+
+/// As the README says it: six epochs on sixty thousand pictures.
+#[test]
+#[ignore = "needs Fashion-MNIST and takes a minute"]
+fn fashion_mnist_is_learned() {
+    let folder = std::env::var("NNC_FASHION_MNIST").unwrap_or("/usr/share/datasets/fashion-mnist".into());
+    if !Path::new(&folder).is_dir() {
+        eprintln!("skipped: no {folder}; `apt-get install dataset-fashion-mnist`, or NNC_FASHION_MNIST says where it is");
+        return;
+    }
+    let options = TrainOptions { threads: 2, seed: 0, data: Some(folder.into()) };
+    let mut trainer = nnc::compile("../dsl-examples/mnist_mlp.nn").unwrap().trainer(None, &options).unwrap();
+    trainer.epochs = Some(6);
+    let mut accuracy = 0.0;
+    let stop = AtomicBool::new(false);
+    let ran = trainer.run(&stop, &mut |_, event| {
+        if let Event::Epoch { metrics, .. } = event {
+            accuracy = metrics.iter().find(|(name, _)| *name == "accuracy").unwrap().1;
+        }
+        Ok(())
+    });
+    ran.unwrap();
+    assert!(accuracy >= 0.87, "{accuracy}");
+}
