@@ -192,7 +192,9 @@ fn forty_steps_are_those_of_pytorch() {
 fn fashion_mnist_is_learned() {
     let folder = std::env::var("NNC_FASHION_MNIST").unwrap_or("/usr/share/datasets/fashion-mnist".into());
     if !Path::new(&folder).is_dir() {
-        eprintln!("skipped: no {folder}; `apt-get install dataset-fashion-mnist`, or NNC_FASHION_MNIST says where it is");
+        eprintln!(
+            "skipped: no {folder}; `apt-get install dataset-fashion-mnist`, or NNC_FASHION_MNIST says where it is"
+        );
         return;
     }
     let options = TrainOptions { threads: 2, seed: 0, data: Some(folder.into()) };

@@ -690,9 +690,8 @@ fn breaks(line: &Line) -> Vec<usize> {
             _ => {}
         }
         let infix = token.continues() && !matches!(token.text, "," | "|>" | "." | "@") && i > 0;
-        let infix = infix
-            && line.tokens[i - 1].ends_value()
-            && !matches!(token.text, "=" | ":=" | "->" | "where" | "not");
+        let infix =
+            infix && line.tokens[i - 1].ends_value() && !matches!(token.text, "=" | ":=" | "->" | "where" | "not");
         if depth == 0 && i > 0 && (token.is("->") || token.is("where")) {
             places.push((depth, i));
         }
