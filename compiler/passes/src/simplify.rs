@@ -8,6 +8,7 @@ type Rule = fn(&mut Graph, Value) -> Result<Option<Value>, OpError>;
 const RULES: &[(&str, Rule)] = &[
     ("view of the same", same_view),
     ("view of a view", view_of_view),
+    ("transposed product", transposed_product),
     ("neutral operand", neutral_operand),
     ("power", power),
     ("division by a constant", division),
@@ -75,6 +76,31 @@ fn view_of_view(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpErro
         _ => return Ok(None),
     };
     graph.push(op, &inner.operands, &node.origin).map(Some)
+}
+
+/// A product whose two sides change places is the product in the other order. What follows it, such as the step of an
+/// optimiser, can then be computed with it.
+fn transposed_product(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
+    let node = graph.node(value).clone();
+    let Op::Transpose(transpose) = &node.op else { return Ok(None) };
+    let product = graph.node(node.operands[0]).clone();
+    let Op::Dot(dot) = &product.op else { return Ok(None) };
+    let [x, y] = product.operands[..] else { return Ok(None) };
+    let batch = dot.batch_x.len();
+    let free = |operand: Value| graph.ty(operand).rank() - dot.contract_x.len() - batch;
+    let middle = batch + free(x);
+    let swapped: Vec<usize> = (0..batch).chain(middle..middle + free(y)).chain(batch..middle).collect();
+    let alone = graph.users(node.operands[0]).len() == 1 && !graph.leaving().any(|v| v == node.operands[0]);
+    if transpose.order != swapped || !alone {
+        return Ok(None);
+    }
+    let dot = ops::Dot {
+        contract_x: dot.contract_y.clone(),
+        contract_y: dot.contract_x.clone(),
+        batch_x: dot.batch_y.clone(),
+        batch_y: dot.batch_x.clone(),
+    };
+    graph.push(dot, &[y, x], &product.origin).map(Some)
 }
 
 /// `x + 0`, `x * 1` and the like.
