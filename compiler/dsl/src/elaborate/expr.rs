@@ -57,6 +57,11 @@ impl Elaborator<'_> {
         value
     }
 
+    fn too_large<T>(&self, span: Span) -> Result<T> {
+        let message = "this is too large: exact numbers have 64 bits, and formulas of sizes at most 64 factors";
+        self.advise(Code::STATIC_TYPE, span, message, "where it need not be exact, a float will do: 1.6e19")
+    }
+
     /// What a name stands for: of what is stored, its present version.
     fn read_stored(&mut self, value: Val) -> Val {
         match value {
@@ -417,11 +422,7 @@ impl Elaborator<'_> {
             return self.fail(Code::STATIC_TYPE, span, "division by zero");
         }
         if matches!(op, Add | Sub | Mul | Div | FloorDiv | Rem) && !small(a, b) {
-            return self.fail(
-                Code::STATIC_TYPE,
-                span,
-                "this is too large: exact numbers have 64 bits, and formulas of sizes at most 64 factors",
-            );
+            return self.too_large(span);
         }
         Ok(match op {
             Add => Val::Num(a.clone() + b.clone()),
@@ -447,11 +448,7 @@ impl Elaborator<'_> {
                     let mut product = Dim::int(1);
                     for _ in 0..n {
                         if !small(&product, a) {
-                            return self.fail(
-                                Code::STATIC_TYPE,
-                                span,
-                                "this is too large: exact numbers have 64 bits, and formulas of sizes at most 64 factors",
-                            );
+                            return self.too_large(span);
                         }
                         product = product * a.clone();
                     }

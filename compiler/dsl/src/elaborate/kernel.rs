@@ -74,11 +74,15 @@ impl Elaborator<'_> {
             }
         }
         let Some((value, at)) = result else {
-            return self.fail(
-                Code::UNKNOWN_NAME,
-                kernel.name.span,
-                format!("a kernel defines its result as `{RESULT}[…] = …`"),
-            );
+            let message = format!("a kernel defines its result as `{RESULT}[…] = …`");
+            let error = Diagnostic::new(Code::UNKNOWN_NAME, kernel.name.span, message);
+            return Err(Box::new(match kernel.equations.last() {
+                Some(last) => {
+                    let help = format!("if this is the result, write `{RESULT}` in place of `{}`", last.target.text);
+                    error.other(last.target.span, "the last equation").help(help)
+                }
+                None => error,
+            }));
         };
         let value = match &kernel.grad {
             Some(grad) => self.with_gradient(value, grad, kernel, &scope)?,

@@ -199,7 +199,13 @@ impl Elaborator<'_> {
             Ok(out) if out == ty.dims => self.expand(value, &ty.dims, span),
             _ => {
                 let (got, expected) = (self.type_text(&self.ty(value)), self.type_text(ty));
-                self.fail(Code::SHAPE, span, format!("expected {expected}, got {got}"))
+                let message = format!("expected {expected}, got {got}");
+                self.advise(
+                    Code::SHAPE,
+                    span,
+                    message,
+                    "what is put in place has the shape of the part that it replaces",
+                )
             }
         }
     }

@@ -572,10 +572,7 @@ impl Elaborator<'_> {
         let values = if values.is_empty() { String::new() } else { format!(": {}", values.join(", ")) };
         let message = format!("`where {}` does not hold{values}", self.sources.snippet(e.span));
         let error = Diagnostic::new(Code::FACT, e.span, message);
-        Ok(match help {
-            Some(help) => error.help(help),
-            None => error,
-        })
+        Ok(error.help(help.unwrap_or_else(|| "choose sizes that meet it, or state another condition".into())))
     }
 
     /// A type in the language's own spelling.

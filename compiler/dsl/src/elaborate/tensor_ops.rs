@@ -89,7 +89,13 @@ impl Elaborator<'_> {
                 );
                 Diagnostic::new(Code::SHAPE, span, message)
             }
-            OpError::Condition(text) => Diagnostic::new(Code::SHAPE, span, format!("`{name}`: {text}")),
+            OpError::Condition(text) => {
+                let error = Diagnostic::new(Code::SHAPE, span, format!("`{name}`: {text}"));
+                match op {
+                    Op::Conv(_) | Op::Pool(_) => error.help("a smaller kernel, more padding or a larger input"),
+                    _ => error,
+                }
+            }
             OpError::Attribute { name: attribute, expected } => {
                 Diagnostic::new(Code::STATIC_TYPE, span, format!("`{attribute}` of {name} must be {expected}"))
             }
