@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let error = losses.iter().zip(&expected).map(|(a, b)| (a - b).abs() / b.abs()).fold(0.0, f64::max);
     let line = json!({
         "median_us": at(0.5), "min_us": at(0.0), "p95_us": at(0.95), "runs": times.len(), "max_err": error,
-        "first_result_ms": first.as_secs_f64() * 1e3,
+        "first_result_ms": first.as_secs_f64() * 1e3, "peak_rss_mb": nnc::measure::peak_rss_mb(),
     });
     println!("{line}");
     if arguments.iter().any(|a| a == "--profile") {

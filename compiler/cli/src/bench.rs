@@ -2,7 +2,7 @@
 
 use crate::inputs::{Given, Made};
 use crate::{Failure, Source};
-use nnc::measure::Limits;
+use nnc::measure::{Limits, peak_rss_mb};
 use nnc::{Stage, Timed};
 use serde_json::json;
 use std::fmt::Write;
@@ -195,15 +195,4 @@ fn profile(session: &mut nnc::EngineSession, entry: usize) -> Vec<Timed> {
         times[ROUNDS / 2]
     };
     rounds[0].iter().enumerate().map(|(i, step)| Timed { nanoseconds: median(i), ..step.clone() }).collect()
-}
-
-fn peak_rss_mb() -> f64 {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: `getrusage` fills the structure it is given.
-    let usage = unsafe {
-        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
-        usage.assume_init()
-    };
-    // Kibibytes on Linux.
-    usage.ru_maxrss as f64 * 1024.0 / 1e6
 }

@@ -21,6 +21,18 @@ pub fn time(mut call: impl FnMut(), batch: f64, rounds: usize) -> (f64, f64) {
     (times[0], times[times.len() / 2])
 }
 
+/// Megabytes of memory that this process has held at most.
+pub fn peak_rss_mb() -> f64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: `getrusage` fills the structure it is given.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    // Kibibytes on Linux.
+    usage.ru_maxrss as f64 * 1024.0 / 1e6
+}
+
 /// What some threads together can do at most.
 ///
 /// ```

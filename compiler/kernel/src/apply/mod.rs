@@ -221,6 +221,10 @@ impl<'a> Apply<'a> {
                 Nest::Loops { loops, .. } | Nest::Compute { loops, .. } => loops,
             })?;
             let path: Vec<usize> = path.iter().copied().chain(loops.iter().map(|l| l.0)).collect();
+            // Besides, each further one would halve what is left, and with tails double the code.
+            if let Some(twice) = (1..path.len()).find(|i| path[..*i].contains(&path[*i])) {
+                return error(format!("`{}` stands twice in one nest", self.vars[path[twice]].name));
+            }
             match nest {
                 Nest::Loops { body, .. } => Ok(Node::Loops { loops, body: self.resolve(body, &path)? }),
                 Nest::Compute { stages, .. } => {
