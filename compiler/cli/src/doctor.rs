@@ -1,6 +1,7 @@
 //! `nnc doctor`: what this machine offers.
 
 use crate::Failure;
+use crate::text::size;
 use serde_json::json;
 use std::fmt::Write;
 
@@ -16,12 +17,14 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let runs: Vec<String> = nnc::Isa::ALL.iter().filter(|i| **i <= here).map(|i| i.to_string()).collect();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let caches = caches();
+    let (memory, huge_pages, gpus) = (memory(), huge_pages(), gpus());
     let name = cpu_name().unwrap_or_else(|| std::env::consts::ARCH.into());
     if arguments.json {
         let caches = caches.iter().map(|(name, size)| (name.clone(), size.as_str().into())).collect();
         let line = json!({
             "version": env!("CARGO_PKG_VERSION"), "cpu": name, "arch": std::env::consts::ARCH, "isas": runs,
-            "threads": threads, "caches": serde_json::Value::Object(caches),
+            "threads": threads, "caches": serde_json::Value::Object(caches), "memory_bytes": memory.map(|(all, _)| all),
+            "free_bytes": memory.map(|(_, free)| free), "huge_pages": huge_pages, "gpus": gpus,
         });
         return Ok(format!("{line}\n"));
     }
@@ -33,7 +36,41 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     for (name, size) in &caches {
         let _ = writeln!(out, "{name:<9} {size}");
     }
+    if let Some((all, free)) = memory {
+        let _ = writeln!(out, "memory    {}, {} free", size(all), size(free));
+    }
+    if let Some(setting) = huge_pages {
+        let _ = writeln!(out, "pages     huge ones: {setting}");
+    }
+    let gpus = if gpus.is_empty() { "none with a driver from NVIDIA".into() } else { gpus.join(", ") };
+    let _ = writeln!(out, "gpu       {gpus}");
     Ok(out)
+}
+
+/// Bytes of memory, and of those that are free, as Linux tells them.
+fn memory() -> Option<(i64, i64)> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let bytes = |name: &str| {
+        let line = info.lines().find_map(|l| l.strip_prefix(name))?;
+        Some(line.split_whitespace().next()?.parse::<i64>().ok()? * 1024)
+    };
+    Some((bytes("MemTotal:")?, bytes("MemAvailable:")?))
+}
+
+/// Whether weights may lie in huge pages: always, madvise or never.
+fn huge_pages() -> Option<String> {
+    let text = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").ok()?;
+    Some(text.split_once('[')?.1.split_once(']')?.0.into())
+}
+
+/// Models of the GPUs that NVIDIA's driver knows.
+fn gpus() -> Vec<String> {
+    let folder = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
+    let model = |entry: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(entry.path().join("information")).ok()?;
+        Some(text.lines().find_map(|l| l.strip_prefix("Model:"))?.trim().to_string())
+    };
+    folder.filter_map(model).collect()
 }
 
 fn cpu_name() -> Option<String> {

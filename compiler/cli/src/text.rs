@@ -18,6 +18,7 @@ pub fn size(bytes: i64) -> String {
     match bytes {
         0..=9_999 => format!("{bytes} bytes"),
         ..=9_999_999 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+        ..=9_999_999_999 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }
