@@ -155,6 +155,7 @@ fn illegal_schedules_are_refused() {
         "blocks of a reduction over `ko`, whose number is known only when running"
     );
     assert_eq!(refuse("layout B 7; nest C: i j k"), "`B` has no dim 7");
+    assert_eq!(refuse("split i 93352036854775807 io ii; nest C: io ii j k"), "`i` is split by 93352036854775807");
     assert_eq!(refuse("nest i { C: j i k }"), "`i` stands twice in one nest");
 }
 

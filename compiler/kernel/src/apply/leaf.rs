@@ -134,7 +134,10 @@ impl Apply<'_> {
         for level in 0..3 {
             for dim in dims.iter_mut().rev().filter(|d| rank(d.mark) == level) {
                 dim.stride = stride;
-                stride *= dim.extent;
+                let Some(more) = stride.checked_mul(dim.extent) else {
+                    return error("a tile has more elements than can be counted");
+                };
+                stride = more;
             }
         }
         let target = &self.kernel.buffers[self.kernel.stages[stage].target.index()];

@@ -394,6 +394,9 @@ fn loop_kind(mark: Mark) -> LoopKind {
     }
 }
 
+/// Elements of a tile along one axis, at most: more fit no cache, and products of such numbers must be counted.
+const LARGEST_TILE: i64 = 1 << 20;
+
 fn resolve_vars(kernel: &Kernel, schedule: &Schedule) -> Result<Vec<Var>, ScheduleError> {
     let new = |name: &str, axis: VarId| Var { name: name.into(), axis, splits: vec![], outer_of: None, border: (0, 0) };
     let axes = kernel.axes.iter().enumerate();
@@ -407,7 +410,7 @@ fn resolve_vars(kernel: &Kernel, schedule: &Schedule) -> Result<Vec<Var>, Schedu
         if vars[parent].outer_of.is_some() {
             return error(format!("`{}` counts tiles; split the inner variable", split.of));
         }
-        if split.factor < 1 {
+        if !(1..=LARGEST_TILE).contains(&split.factor) {
             return error(format!("`{}` is split by {}", split.of, split.factor));
         }
         for name in [&split.outer, &split.inner] {
