@@ -295,7 +295,8 @@ impl Schedule {
 
 fn number(word: &str) -> Result<i64, ScheduleError> {
     match word.parse() {
-        Ok(n) if n >= 0 => Ok(n),
+        // More is no part of any tensor, and sums of such numbers must be counted.
+        Ok(n) if (0..1 << 40).contains(&n) => Ok(n),
         _ => error(format!("`{word}` is not a size")),
     }
 }

@@ -155,7 +155,11 @@ fn illegal_schedules_are_refused() {
         "blocks of a reduction over `ko`, whose number is known only when running"
     );
     assert_eq!(refuse("layout B 7; nest C: i j k"), "`B` has no dim 7");
-    assert_eq!(refuse("split i 93352036854775807 io ii; nest C: io ii j k"), "`i` is split by 93352036854775807");
+    assert_eq!(refuse("split i 9335203685 io ii; nest C: io ii j k"), "`i` is split by 9335203685");
+    assert_eq!(
+        refuse("layout B 0%999999999999 1%999999999999; nest C: i j k"),
+        "`B` has more elements than can be counted"
+    );
     assert_eq!(refuse("nest i { C: j i k }"), "`i` stands twice in one nest");
 }
 

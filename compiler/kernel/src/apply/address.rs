@@ -59,7 +59,10 @@ impl Apply<'_> {
             let extent = if buffer.role == Role::Temp { self.local_extent(index, dim, &local) } else { extent };
             let physical = self.physical_extent(extent, part, pad);
             stride = match physical {
-                Extent::Const(n) => Stride { factor: stride.factor * n, ..stride },
+                Extent::Const(n) => match stride.factor.checked_mul(n) {
+                    Some(factor) => Stride { factor, ..stride },
+                    None => return error(format!("`{}` has more elements than can be counted", buffer.name)),
+                },
                 Extent::Size(s) => Stride { size: Some(self.product(stride.size, s)), ..stride },
             };
         }
