@@ -160,6 +160,7 @@ fn illegal_schedules_are_refused() {
         refuse("layout B 0%999999999999 1%999999999999; nest C: i j k"),
         "`B` has more elements than can be counted"
     );
+    assert_eq!(refuse("split i chain 4+0 io ii; nest C: io ii j k"), "`i` is split by 0");
     assert_eq!(refuse("nest i { C: j i k }"), "`i` stands twice in one nest");
 }
 

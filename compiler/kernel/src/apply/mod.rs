@@ -410,8 +410,13 @@ fn resolve_vars(kernel: &Kernel, schedule: &Schedule) -> Result<Vec<Var>, Schedu
         if vars[parent].outer_of.is_some() {
             return error(format!("`{}` counts tiles; split the inner variable", split.of));
         }
-        if !(1..=LARGEST_TILE).contains(&split.factor) {
-            return error(format!("`{}` is split by {}", split.of, split.factor));
+        let smaller = match &split.policy {
+            Policy::Chain { smaller, .. } => &smaller[..],
+            _ => &[],
+        };
+        let mut factors = std::iter::once(&split.factor).chain(smaller);
+        if let Some(factor) = factors.find(|n| !(1..=LARGEST_TILE).contains(*n)) {
+            return error(format!("`{}` is split by {factor}", split.of));
         }
         for name in [&split.outer, &split.inner] {
             if find(&vars, name).is_ok() {
