@@ -15,7 +15,7 @@
 //! | model | 1 | 655,421 | |
 //! | graph | 1, 2 | 674,077 + 2,136,212 | a size with numbers of more than 64 bits, which printed and did not parse |
 //! | code | 1, 2 | 412,167 + 583,102 | pads whose sum overflows |
-//! | schedule | 1, 3 | 15,234 + 173,210 | loops that stand twice in a nest, each doubling the work; tiles and layouts beyond counting; chains with a 0 |
+//! | schedule | 1, 3, 5 | 15,234 + 173,210 + 1,664,080 | loops that stand twice in a nest, each doubling the work; tiles and layouts beyond counting; chains with a 0 |
 //! | npy | 1 | 2,772,527 | |
 //! | safetensors | 1 | 2,785,695 | |
 //! | program | 1 | 1,278,240 | |
