@@ -143,11 +143,15 @@ impl Elaborator<'_> {
             self.ranges_of_result(&left, kernel, &mut env)?;
         }
         self.ranges_of_reads(&equation.value, &mut env)?;
-        if let Some((_, computed)) = place {
+        if let Some(computed) = place {
             self.ranges_of_reads(computed, &mut env)?;
         }
-        let mut target = vec![];
-        for (name, span, _) in left.iter().filter(|(name, ..)| !name.is_empty()) {
+        let (mut target, mut axis) = (vec![], 0);
+        for (name, span, _) in &left {
+            if name.is_empty() {
+                axis = target.len();
+                continue;
+            }
             if !env.ranges.contains_key(*name) {
                 let message = format!("the range of `{name}` is not known: it stands alone in no subscript");
                 return self.fail(Code::UNKNOWN_NAME, *span, message);
@@ -156,6 +160,7 @@ impl Elaborator<'_> {
         }
         let value = self.indexed(&equation.value, &env)?;
         if equation.accumulate {
+            let place = place.map(|computed| (axis, computed));
             return self.accumulated_equation(equation, kernel, value, target, place, &env);
         }
         if let Some(index) = value.axes.iter().find(|i| !target.contains(i)) {
@@ -169,15 +174,15 @@ impl Elaborator<'_> {
     }
 
     /// Indices on the left, and of an equation that accumulates the one axis whose place is computed, which has no name.
-    fn left_side<'e>(&self, equation: &'e Equation) -> Result<(Vec<Left<'e>>, Option<(usize, &'e Expr)>)> {
+    fn left_side<'e>(&self, equation: &'e Equation) -> Result<(Vec<Left<'e>>, Option<&'e Expr>)> {
         let mut place = None;
         let mut left = vec![];
-        for (axis, ix) in equation.indices.iter().enumerate() {
+        for ix in &equation.indices {
             left.push(match ix {
                 Ix::Group(name) => (name.text.as_str(), name.span, true),
                 Ix::At(Expr { kind: ExprKind::Name(name), span }) => (name.as_str(), *span, false),
                 Ix::At(computed) if equation.accumulate && place.is_none() => {
-                    place = Some((axis, computed));
+                    place = Some(computed);
                     ("", computed.span, false)
                 }
                 _ => {
