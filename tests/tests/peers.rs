@@ -75,8 +75,7 @@ fn root() -> PathBuf {
 }
 
 fn tensor(golden: &Weights, key: &str) -> Option<Tensor> {
-    let stored = golden.get(key)?;
-    Some(Tensor { elem: stored.elem, shape: stored.shape.to_vec(), bytes: stored.bytes.into() })
+    golden.get(key).map(Tensor::from)
 }
 
 /// What `random_weights.py` makes.

@@ -16,8 +16,7 @@ fn compiler(model: &str) -> Compiler {
 }
 
 fn tensor(golden: &Weights, key: &str) -> Option<Tensor> {
-    let stored = golden.get(key)?;
-    Some(Tensor { elem: stored.elem, shape: stored.shape.to_vec(), bytes: stored.bytes.into() })
+    golden.get(key).map(Tensor::from)
 }
 
 /// What differs between a model and its golden, if something does.

@@ -45,7 +45,8 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let given = &arguments.given;
     let start = Instant::now();
     let Made { program, from } = given.program(&arguments.source, true)?;
-    let entry = given.entry(&program)?;
+    let index = given.entry(&program)?;
+    let entry = &program.entries()[index];
     let tensors = given.tensors(entry, true)?;
     let mut session = program.session(given.threads as usize);
     session.seed(given.seed);
@@ -62,7 +63,6 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
         }
     };
 
-    let index = program.entries().iter().position(|e| e.name == entry.name).unwrap_or(0);
     let mut times: Vec<Duration> = vec![];
     let (warm, budget) = (Duration::from_secs_f64(arguments.seconds / 4.0), Duration::from_secs_f64(arguments.seconds));
     let begin = Instant::now();
@@ -163,12 +163,12 @@ impl Report {
             };
             let (work, bytes) = (k.work as f64, k.bytes as f64);
             let bound = if work / limits.flops > bytes / limits.bandwidth { "operations" } else { "memory" };
-            let seconds = k.nanoseconds.max(1) as f64;
+            let nanoseconds = k.nanoseconds.max(1) as f64;
             let _ = writeln!(
                 out,
                 "  {name:<14} {micros:10.2} {:9.1} {:8.1} {:7.0}%  {bound:<10}  {}",
-                work / seconds,
-                bytes / seconds,
+                work / nanoseconds,
+                bytes / nanoseconds,
                 share(k, limits) * 100.0,
                 k.source
             );

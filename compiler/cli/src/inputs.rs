@@ -95,11 +95,9 @@ impl Given {
         Ok(Made { program: model.with_values(&values)?, from: Some((model, values)) })
     }
 
-    /// The chosen entry of a program.
-    pub fn entry<'p>(&self, program: &'p Program) -> Result<&'p Entry, Failure> {
-        let entries = program.entries();
-        let index = self.entry.as_ref().map_or(Ok(0), |name| entry_index(entries, name))?;
-        Ok(&entries[index])
+    /// Which entry of a program is chosen.
+    pub fn entry(&self, program: &Program) -> Result<usize, Failure> {
+        self.entry.as_ref().map_or(Ok(0), |name| entry_index(program.entries(), name))
     }
 
     /// The value of one input; its dims become known sizes.

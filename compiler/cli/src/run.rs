@@ -11,9 +11,8 @@ pub struct Arguments {
     source: Source,
     #[command(flatten)]
     given: inputs::Given,
-    /// Where to write a result: a file that ends in .npy, .json, .txt (integers as bytes), .png or .jpg
-    /// (values from 0 to 1), or .wav; results
-    /// without a file are printed
+    /// Where to write a result: a file that ends in .npy, .json, .txt (integers as bytes), .png or .jpg (values from 0 to
+    /// 1), or .wav; results without a file are printed
     #[arg(long, value_name = "NAME=FILE", value_parser = pair)]
     output: Vec<(String, String)>,
     /// Samples a second of sounds that are written
@@ -28,7 +27,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let given = &arguments.given;
     arguments.output.iter().try_for_each(|(_, file)| results::check(file))?;
     let program = given.program(&arguments.source, false)?.program;
-    let entry = given.entry(&program)?;
+    let entry = &program.entries()[given.entry(&program)?];
     if let Some((name, _)) = arguments.output.iter().find(|(n, _)| !entry.outputs.iter().any(|p| p.name == *n)) {
         let known: Vec<&str> = entry.outputs.iter().map(|p| p.name.as_str()).collect();
         return Err(Failure(format!("error: `{}` has no output `{name}`; it gives {}", entry.name, known.join(", "))));

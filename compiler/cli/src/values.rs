@@ -1,7 +1,7 @@
 //! One input's value: from a file, or as it is written on the command line.
 
 use crate::Failure;
-use nnc::{Elem, Formula, Port, Symbol, Tensor, picture, sound};
+use nnc::{Elem, Formula, Port, Symbol, Tensor, channels, picture, sound};
 use serde_json::Value;
 use std::path::Path;
 
@@ -97,7 +97,10 @@ impl Wanted<'_> {
         }
         let shape: Vec<usize> = (0..self.port.dims.len()).map(|axis| layout.extent(axis, &planes.shape)).collect();
         let planes = match layout.channels_last {
-            true => interleaved(&planes),
+            true => {
+                let pixels = channels::together(&planes.to_f64(), layout.channels);
+                Tensor::from_f64(planes.elem, &planes.shape, pixels)
+            }
             false => planes,
         };
         Ok(self.scaled(Tensor { shape, ..planes }, 255.0))
@@ -205,12 +208,4 @@ impl Layout {
             _ => 1,
         }
     }
-}
-
-/// Pixels with their channels side by side, from one plane for each channel.
-fn interleaved(planes: &Tensor) -> Tensor {
-    let (channels, area) = (planes.shape[0], planes.shape[1] * planes.shape[2]);
-    let values = planes.to_f64();
-    let pixels = (0..values.len()).map(|i| values[i % channels * area + i / channels]);
-    Tensor::from_f64(planes.elem, &planes.shape, pixels)
 }

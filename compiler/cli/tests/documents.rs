@@ -1,7 +1,7 @@
-//! What the tutorial and the reference show is what the command does.
+//! What README, ARCHITECTURE, the tutorial and the reference show is what the command does.
 //!
-//! In a document, `<!-- file NAME -->` stands before a block that is a file, `<!-- nnc … -->` before one that is what a command
-//! prints, and `<!-- run … -->` before one that shows a command that must succeed; `<!-- checks -->` before a model that is
+//! In a document, `<!-- file NAME -->` stands before a block that is a file, `<!-- cat NAME -->` before one that shows a file,
+//! `<!-- nnc … -->` before one that is what a command prints (a `console` shows the command and its mistakes too), and `<!-- run … -->` before one that shows a command that must succeed; `<!-- checks -->` before a model that is
 //! right, `<!-- refused E0304 -->` before one that is not, and `<!-- list … -->` before a list of what there is. `NNC_UPDATE=1`
 //! writes outputs anew.
 
@@ -21,6 +21,13 @@ fn nnc(line: &str, folder: &Path) -> (bool, String) {
     (output.status.success(), text(&output.stdout) + &text(&output.stderr))
 }
 
+/// What a command prints that succeeds.
+fn shown(line: &str, folder: &Path) -> String {
+    let (done, said) = nnc(line, folder);
+    assert!(done, "nnc {line}: {said}");
+    said
+}
+
 /// The document as it should be, after doing all that it says in `folder`.
 fn renewed(document: &str, folder: &Path) -> String {
     let mut out = String::new();
@@ -36,10 +43,13 @@ fn renewed(document: &str, folder: &Path) -> String {
                 assert!(tidy.0, "{name} is not laid out as `nnc fmt` does it:\n{}", tidy.1);
                 block.to_string()
             }
-            Some(("nnc", line)) => format!("$ nnc {line}\n{}", nnc(line, folder).1.trim_end().to_string() + "\n"),
+            Some(("cat", name)) => std::fs::read_to_string(folder.join(name)).unwrap().trim_end().to_string() + "\n",
+            Some(("nnc", line)) if fence.ends_with("console") => {
+                format!("$ nnc {line}\n{}\n", nnc(line, folder).1.trim_end())
+            }
+            Some(("nnc", line)) => shown(line, folder).trim_end().to_string() + "\n",
             Some(("run", line)) => {
-                let (done, said) = nnc(line, folder);
-                assert!(done, "nnc {line}: {said}");
+                shown(line, folder);
                 block.to_string()
             }
             None if what == "checks" => {
@@ -72,20 +82,54 @@ fn listed(kind: &str, folder: &Path) -> String {
     parts.join("\n").replace("an operator\n", "")
 }
 
-fn check(path: &str) {
+/// Does what a document says in `folder`, and holds it to that.
+fn check_in(folder: &Path, path: &str) {
     let path = root().join(path);
-    let folder = tempfile::tempdir().unwrap();
-    std::os::unix::fs::symlink(root().join("dsl-examples/data").canonicalize().unwrap(), folder.path().join("data"))
-        .unwrap();
-    let text = ["compiler/ARCHITECTURE.md", "README.md"].map(|file| std::fs::read(root().join(file)).unwrap());
-    std::fs::write(folder.path().join("text.txt"), text.concat()).unwrap();
     let before = std::fs::read_to_string(&path).unwrap();
-    let after = renewed(&before, folder.path());
+    let after = renewed(&before, folder);
     if std::env::var_os("NNC_UPDATE").is_some() {
         std::fs::write(&path, &after).unwrap();
         return;
     }
     assert!(before == after, "{} is out of date; NNC_UPDATE=1 writes it anew", path.display());
+}
+
+/// The same in a folder of its own, with the data of the examples and some text to learn from.
+fn check(path: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = root().join("dsl-examples/data").canonicalize().unwrap();
+    std::os::unix::fs::symlink(data, folder.path().join("data")).unwrap();
+    let text = ["compiler/ARCHITECTURE.md", "README.md"].map(|file| std::fs::read(root().join(file)).unwrap());
+    std::fs::write(folder.path().join("text.txt"), text.concat()).unwrap();
+    check_in(folder.path(), path);
+}
+
+#[test]
+fn the_listings_of_architecture_are_true() {
+    match nnc::Isa::host() < nnc::Isa::Avx2 {
+        true => eprintln!("skipped: this machine has no avx2"),
+        false => check_in(&root(), "compiler/ARCHITECTURE.md"),
+    }
+}
+
+#[test]
+fn the_readme_shows_the_example_and_what_it_prints() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let model = std::fs::read_to_string(root().join("dsl-examples/digits.nn")).unwrap();
+    assert!(readme.contains(&format!("```nn\n{model}```\n")), "README.md and dsl-examples/digits.nn differ");
+    let prompt = "$ cargo run --release -- run ";
+    let (_, rest) = readme.split_once(prompt).expect("README.md runs the example");
+    let (command, rest) = rest.split_once('\n').unwrap();
+    let (example, out) = (rest.lines().next().unwrap(), shown(&format!("run {command}"), &root()));
+    let numbers = |line: &str| {
+        let (ty, values) = line.trim().split_once(" = ").unwrap();
+        let values = values.trim_matches(['[', ']']).split(", ").map(|x| x.parse().unwrap());
+        (ty.to_string(), values.collect::<Vec<f64>>())
+    };
+    let ((example_type, example), (ty, got)) = (numbers(example), numbers(&out));
+    assert_eq!((example_type, example.len()), (ty, got.len()));
+    // Other instruction sets round otherwise.
+    assert!(example.iter().zip(&got).all(|(a, b)| (a - b).abs() < 1e-5), "{out}");
 }
 
 #[test]

@@ -269,9 +269,8 @@ fn choose(model: &str, rules: &BTreeMap<String, Rules>, chosen: Option<&str>) ->
 
 fn read(files: &[Weights], name: &str) -> Result<Tensor, Error> {
     let found = files.iter().find_map(|f| f.get(name));
-    let found =
-        found.ok_or_else(|| Error::Weights(format!("`{name}` has elements of a type that nnc does not know")))?;
-    Ok(Tensor { elem: found.elem, shape: found.shape.to_vec(), bytes: found.bytes.into() })
+    let unknown = || Error::Weights(format!("`{name}` has elements of a type that nnc does not know"));
+    Ok(found.ok_or_else(unknown)?.into())
 }
 
 fn adapted(adapt: &Adapt, parts: Vec<Tensor>) -> Tensor {

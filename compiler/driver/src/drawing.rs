@@ -153,12 +153,14 @@ impl Drawing {
             source.insert(operand.value, self.add(vec![operand.name.clone()], kind));
         }
         let grouped: BTreeSet<u32> = graph.groups.iter().flat_map(|g| &g.nodes).map(|v| v.node).collect();
-        let mut parts: Vec<(Vec<Value>, &str)> = vec![];
+        let groups = graph.groups.iter().enumerate();
+        let of_root: BTreeMap<u32, usize> =
+            groups.flat_map(|(i, g)| g.roots.iter().map(move |r| (r.node, i))).collect();
+        let (mut parts, mut drawn): (Vec<(Vec<Value>, &str)>, BTreeSet<usize>) = (vec![], BTreeSet::new());
         for value in graph.order() {
-            let group = graph.groups.iter().find(|g| g.roots.iter().any(|r| r.node == value.node));
-            match group {
-                Some(group) if !parts.iter().any(|(nodes, _)| *nodes == group.nodes) => {
-                    parts.push((group.nodes.clone(), group.kind.name()));
+            match of_root.get(&value.node) {
+                Some(group) if drawn.insert(*group) => {
+                    parts.push((graph.groups[*group].nodes.clone(), graph.groups[*group].kind.name()));
                 }
                 Some(_) => {}
                 None if grouped.contains(&value.node) || matches!(graph.op(value), Op::Operand(_)) => {}

@@ -32,7 +32,7 @@ mod training;
 pub use compile::{Compiled, Compiler, Function, Model, Stage, compile, compile_graph, compile_text};
 pub use constants::{Program, Values, sources};
 pub use cost::{Needs, operations};
-pub use data::{picture, sound};
+pub use data::{channels, picture, sound};
 pub use dsl::Entry as ModelEntry;
 pub use dsl::{Stored, Training, doc, weights};
 pub use dump::{PASSES, assembly, clif, cuda, format, vector_ir};

@@ -5,7 +5,6 @@ use crate::error::Error;
 use crate::session::key;
 use dsl::Stored;
 use graph::{Array, Graph, Storage, interpret};
-use std::collections::HashMap;
 use tensor::Tensor;
 
 /// Results of a graph that no pass has changed, in order, for inputs in order and the `values` of what is stored. Caches
@@ -22,15 +21,8 @@ use tensor::Tensor;
 /// # Ok::<(), nnc::Error>(())
 /// ```
 pub fn reference(graph: &Graph, inputs: &[Tensor], values: &Values, seed: u64) -> Result<Vec<Array>, Error> {
-    let mut sizes: HashMap<String, i64> = HashMap::new();
     let of_inputs = graph.operands.iter().filter(|o| o.storage == Storage::Input);
-    for (operand, input) in of_inputs.zip(inputs) {
-        for (dim, n) in graph.ty(operand.value).dims.iter().zip(&input.shape) {
-            if let Some(name) = dim.as_var() {
-                sizes.insert(name.to_string(), *n as i64);
-            }
-        }
-    }
+    let sizes = interpret::sizes(graph, of_inputs.zip(inputs.iter().map(|input| &input.shape[..])));
     let size = |name: &str| sizes.get(name).copied();
     let mut inputs = inputs.iter();
     let mut operands = vec![];
@@ -55,9 +47,8 @@ pub fn reference(graph: &Graph, inputs: &[Tensor], values: &Values, seed: u64) -
         let tensor = tensor.cast(ty.elem);
         operands.push(Array::new(tensor.elem, tensor.shape.clone(), tensor.to_f64()));
     }
-    let values = interpret::values_of_sizes(graph, &operands, &size);
-    let values = values.map_err(|e| Error::Defect(format!("the reference of `{}`: {e}", graph.name)))?;
-    Ok(graph.outputs.iter().map(|(_, v)| values[v].clone()).collect())
+    let results = interpret::run(graph, &operands);
+    results.map_err(|e| Error::Defect(format!("the reference of `{}`: {e}", graph.name)))
 }
 
 /// The largest difference of results from the reference, as a share of the reference's largest magnitude, over all

@@ -154,15 +154,8 @@ impl Vjp<'_> {
 
     /// What `body` gives for these values in place of its operands.
     pub fn inline(&self, body: &Graph, operands: &[Value]) -> Vec<Value> {
-        let mut known: HashMap<Value, Value> =
-            body.operands.iter().map(|o| o.value).zip(operands.iter().copied()).collect();
-        let mut graph = self.graph.borrow_mut();
-        for value in body.order() {
-            if !matches!(body.op(value), Op::Operand(_)) {
-                graph.copy(body, value, &mut known);
-            }
-        }
-        body.outputs.iter().map(|(_, value)| known[value]).collect()
+        let known = body.operands.iter().map(|o| o.value).zip(operands.iter().copied()).collect();
+        self.graph.borrow_mut().inline(body, known)
     }
 
     /// Makes every use of the node's results a use of these, which are equal.

@@ -2,7 +2,7 @@
 
 use crate::array::Array;
 use crate::error::OpError;
-use crate::nodes::{Graph, Value};
+use crate::nodes::{Graph, Operand, Value};
 use crate::ops::{Op, Sizes};
 use std::collections::HashMap;
 
@@ -14,15 +14,18 @@ pub fn run(graph: &Graph, operands: &[Array]) -> Result<Vec<Array>, OpError> {
 
 /// Every value of a graph. Named sizes are read off the operands' shapes.
 pub fn values(graph: &Graph, operands: &[Array]) -> Result<HashMap<Value, Array>, OpError> {
-    let mut sizes: HashMap<String, i64> = HashMap::new();
-    for (operand, array) in graph.operands.iter().zip(operands) {
-        for (dim, n) in graph.ty(operand.value).dims.iter().zip(&array.shape) {
-            if let Some(name) = dim.as_var() {
-                sizes.insert(name.to_string(), *n as i64);
-            }
-        }
-    }
+    let sizes = sizes(graph, graph.operands.iter().zip(operands.iter().map(|array| &array.shape[..])));
     values_of_sizes(graph, operands, &|name| sizes.get(name).copied())
+}
+
+/// Named sizes, read off the shapes that operands have.
+pub fn sizes<'a>(graph: &Graph, shapes: impl IntoIterator<Item = (&'a Operand, &'a [usize])>) -> HashMap<String, i64> {
+    let mut sizes = HashMap::new();
+    for (operand, shape) in shapes {
+        let named = graph.ty(operand.value).dims.iter().zip(shape);
+        sizes.extend(named.filter_map(|(dim, n)| Some((dim.as_var()?.to_string(), *n as i64))));
+    }
+    sizes
 }
 
 /// Every value of a graph, where sizes are known but for those that the graph itself names.

@@ -223,6 +223,14 @@ impl Graph {
         known.extend(from.results(value).into_iter().map(|r| (r, Value { result: r.result, ..copy })));
     }
 
+    /// Puts the nodes of `body` here, `known` values in place of its operands; its outputs.
+    pub fn inline(&mut self, body: &Graph, mut known: HashMap<Value, Value>) -> Vec<Value> {
+        for value in body.order().into_iter().filter(|v| !matches!(body.op(*v), Op::Operand(_))) {
+            self.copy(body, value, &mut known);
+        }
+        body.outputs.iter().map(|(_, value)| known[value]).collect()
+    }
+
     /// What computes `outputs` from `inner` as a graph of its own, and the values of this graph that are its operands
     /// after `inner`. Views come along with what looks through them.
     pub fn enclose(&self, name: &str, inner: &[Value], outputs: &[(String, Value)]) -> (Graph, Vec<Value>) {

@@ -538,15 +538,7 @@ impl<'g, B: Backend> Lower<'g, B> {
         let (sizes, work) = (routine.sizes, routine.work);
         let moved = self.graph.node(node).operands.iter().copied().chain(self.graph.results(node));
         let bytes = moved.map(|v| bytes(self.graph.ty(v))).fold(Dim::int(0), |sum, n| sum + n);
-        self.out.steps.push(Step::Launch(Launch {
-            kernel,
-            buffers,
-            sizes,
-            work,
-            bytes,
-            nodes: group.nodes.clone(),
-            origin: origin(self.graph, group),
-        }));
+        self.launch(group, kernel, buffers, sizes, [work, bytes]);
         true
     }
 
@@ -630,15 +622,15 @@ impl<'g, B: Backend> Lower<'g, B> {
         self.stored.extend(&group.roots);
         let (work, bytes) = (work(&built), moved(&built));
         let sizes = built.sizes;
-        self.out.steps.push(Step::Launch(Launch {
-            kernel,
-            buffers,
-            sizes,
-            work,
-            bytes,
-            nodes: group.nodes.clone(),
-            origin: origin(self.graph, group),
-        }));
+        self.launch(group, kernel, buffers, sizes, [work, bytes]);
+    }
+
+    /// The step that runs a group; `cost` is its work and the bytes that it moves.
+    fn launch(&mut self, group: &Group, kernel: usize, buffers: Vec<usize>, sizes: Vec<Dim>, cost: [Dim; 2]) {
+        let [work, bytes] = cost;
+        let nodes = group.nodes.clone();
+        let origin = nodes.last().map_or_else(Origin::default, |node| self.graph.node(*node).origin.clone());
+        self.out.steps.push(Step::Launch(Launch { kernel, buffers, sizes, work, bytes, nodes, origin }));
     }
 
     fn constant(&mut self, content: Content, layout: Option<Layout>, ty: &TensorType) -> usize {
@@ -700,10 +692,6 @@ impl Refusal {
             Refusal::Schedule { kernel, schedule, error } => LowerError::Schedule { kernel, schedule, error },
         }
     }
-}
-
-fn origin(graph: &Graph, group: &Group) -> Origin {
-    group.nodes.last().map_or_else(Origin::default, |node| graph.node(*node).origin.clone())
 }
 
 /// The scan that a group is.

@@ -246,14 +246,10 @@ fn scan_of_one_step(graph: &mut Graph, value: Value) -> Result<Option<Value>, Op
         let own = if scanned.contains(&i) { graph.push(ops::Reshape { shape }, &[*x], &node.origin)? } else { *x };
         known.insert(scan.inner(i), own);
     }
-    for inner in scan.body.order() {
-        if !matches!(scan.body.op(inner), Op::Operand(_)) {
-            graph.copy(&scan.body, inner, &mut known);
-        }
-    }
+    let outputs = graph.inline(&scan.body, known);
     let mut results = vec![];
-    for ((_, output), ty) in scan.body.outputs.iter().zip(&node.types) {
-        results.push(graph.push(ops::Reshape { shape: ty.dims.clone() }, &[known[output]], &node.origin)?);
+    for (output, ty) in outputs.into_iter().zip(&node.types) {
+        results.push(graph.push(ops::Reshape { shape: ty.dims.clone() }, &[output], &node.origin)?);
     }
     for (old, new) in graph.results(value).into_iter().zip(&results) {
         graph.replace(old, *new);

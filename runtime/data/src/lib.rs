@@ -3,6 +3,7 @@
 //! A source is a table in memory and the stages its rows go through. What a stage does depends on the seed and the epoch alone, so
 //! a run that is taken up again sees the same batches.
 
+pub mod channels;
 mod order;
 pub mod picture;
 pub mod sound;

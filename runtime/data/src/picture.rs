@@ -1,14 +1,20 @@
 //! Pictures in PNG and JPEG files, as tensors of shape [channels, height, width] with values from 0 to 1.
 
-use image::{DynamicImage, ExtendedColorType, ImageEncoder, ImageReader, imageops::FilterType};
-use std::io::BufReader;
+use crate::channels::{apart, together};
+use image::{DynamicImage, ExtendedColorType, ImageFormat, ImageReader, imageops::FilterType};
+use std::io::{BufReader, Cursor};
 use std::path::Path;
-use tensor::{Elem, FileError, Tensor, open_data, write_whole};
+use tensor::{FileError, Tensor, open_data, write_whole};
+
+/// PNG or JPEG, as the name of a file says.
+fn format_named(path: &Path) -> Option<ImageFormat> {
+    let format = ImageFormat::from_path(path).ok()?;
+    matches!(format, ImageFormat::Png | ImageFormat::Jpeg).then_some(format)
+}
 
 /// Whether a name ends as those of pictures do.
 pub fn is_named(path: &Path) -> bool {
-    let extension = path.extension().map(|e| e.to_ascii_lowercase());
-    extension.is_some_and(|e| e == "png" || e == "jpg" || e == "jpeg")
+    format_named(path).is_some()
 }
 
 /// A picture as f32[channels, height, width]: grey for one channel, red, green and blue for 3, with opacity for 4. With
@@ -39,9 +45,7 @@ pub fn read(path: &Path, channels: usize, size: Option<[usize; 2]>) -> Result<Te
         4 => picture.to_rgba32f().into_raw(),
         n => return Err(wrong(format!("a picture has 1, 3 or 4 channels, not {n}"))),
     };
-    let area = height * width;
-    let planes: Vec<f32> = (0..channels * area).map(|i| pixels[i % area * channels + i / area]).collect();
-    Ok(Tensor::new(&[channels, height, width], &planes))
+    Ok(Tensor::new(&[channels, height, width], &apart(&pixels, channels)))
 }
 
 /// Writes a picture: [height, width] or [channels, height, width] with 1, 3 or 4 channels, floats from 0 to 1 or u8.
@@ -58,14 +62,9 @@ pub fn write(path: &Path, picture: &Tensor) -> Result<(), FileError> {
             )));
         }
     };
-    let scale = match picture.elem {
-        elem if elem.is_float() => 255.0,
-        Elem::Bool => 255.0,
-        _ => 1.0,
-    };
-    let (area, values) = (height * width, picture.to_f64());
-    let byte = |i: usize| (values[i % channels * area + i / channels] * scale).round().clamp(0.0, 255.0) as u8;
-    let pixels: Vec<u8> = (0..values.len()).map(byte).collect();
+    let scale = if picture.elem.is_int() { 1.0 } else { 255.0 };
+    let byte = |x: f64| (x * scale).round().clamp(0.0, 255.0) as u8;
+    let pixels: Vec<u8> = together(&picture.to_f64(), channels).into_iter().map(byte).collect();
     let colours = match channels {
         1 => ExtendedColorType::L8,
         3 => ExtendedColorType::Rgb8,
@@ -73,20 +72,21 @@ pub fn write(path: &Path, picture: &Tensor) -> Result<(), FileError> {
     };
     let side = |n: usize| u32::try_from(n).map_err(|_| wrong(format!("{width} x {height} pixels are too many")));
     let (width, height) = (side(width)?, side(height)?);
-    let mut bytes = vec![];
-    let jpeg = path.extension().is_some_and(|e| !e.eq_ignore_ascii_case("png"));
-    let written = match jpeg {
-        true if channels == 4 => return Err(wrong("JPEG has no opacity; write a PNG".into())),
-        true => image::codecs::jpeg::JpegEncoder::new(&mut bytes).write_image(&pixels, width, height, colours),
-        false => image::codecs::png::PngEncoder::new(&mut bytes).write_image(&pixels, width, height, colours),
+    let format = match format_named(path) {
+        Some(ImageFormat::Jpeg) if channels == 4 => return Err(wrong("JPEG has no opacity; write a PNG".into())),
+        Some(format) => format,
+        None => return Err(wrong("names no kind of picture: .png, .jpg or .jpeg".into())),
     };
-    written.map_err(|e| wrong(e.to_string()))?;
-    write_whole(path, &bytes)
+    let mut bytes = Cursor::new(vec![]);
+    image::write_buffer_with_format(&mut bytes, &pixels, width, height, colours, format)
+        .map_err(|e| wrong(e.to_string()))?;
+    write_whole(path, bytes.get_ref())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tensor::Elem;
 
     #[test]
     fn pictures_round_trip() {

@@ -1,5 +1,6 @@
 //! Sounds in WAV files, as tensors of shape [channels, samples] with values from -1 to 1.
 
+use crate::channels::{apart, together};
 use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 use std::io::{BufReader, Cursor};
 use std::path::Path;
@@ -29,17 +30,16 @@ pub fn read(path: &Path) -> Result<Sound, FileError> {
         }
     };
     let channels = channels.max(1) as usize;
-    let len = values.len() / channels;
-    let rows: Vec<f32> = (0..channels * len).map(|i| values[i % len * channels + i / len]).collect();
-    Ok(Sound { rate: sample_rate, samples: Tensor::new(&[channels, len], &rows) })
+    let rows = apart(&values, channels);
+    Ok(Sound { rate: sample_rate, samples: Tensor::new(&[channels, rows.len() / channels], &rows) })
 }
 
 /// Writes floats of shape [samples] or [channels, samples] as 32-bit floats.
 pub fn write(path: &Path, rate: u32, samples: &Tensor) -> Result<(), FileError> {
     let wrong = |message: String| FileError::content(path, message);
-    let (channels, len) = match samples.shape[..] {
-        [len] => (1, len),
-        [channels @ 1..=64, len] => (channels, len),
+    let channels = match samples.shape[..] {
+        [_] => 1,
+        [channels @ 1..=64, _] => channels,
         _ => {
             return Err(wrong(format!(
                 "shape {:?} is none of a sound: [samples] or [channels, samples]",
@@ -53,13 +53,11 @@ pub fn write(path: &Path, rate: u32, samples: &Tensor) -> Result<(), FileError> 
         bits_per_sample: 32,
         sample_format: SampleFormat::Float,
     };
-    let values = samples.to_f64();
+    let values = together(&samples.to_f64(), channels);
     let mut bytes = Cursor::new(vec![]);
     let mut write = || -> Result<(), hound::Error> {
         let mut writer = WavWriter::new(&mut bytes, spec)?;
-        for i in 0..values.len() {
-            writer.write_sample(values[i % channels * len + i / channels] as f32)?;
-        }
+        values.iter().try_for_each(|x| writer.write_sample(*x as f32))?;
         writer.finalize()
     };
     write().map_err(|e| wrong(e.to_string()))?;

@@ -391,7 +391,7 @@ impl Session {
                 first.get_or_insert(index);
             }
         });
-        // What depends on memory that changed meanwhile may be right this time.
+        // What is kept is as it was before the call, so the same step fails again.
         let Some(step) = first.and_then(|index| plan.steps[index].launch()) else { return "somewhere".into() };
         let integers = step.buffers.iter().filter_map(|b| match plan.buffers[*b].place {
             Place::Input(i) if plan.inputs[i].elem.is_int() => Some(format!("`{}`", plan.inputs[i].name)),

@@ -1,7 +1,7 @@
 //! Tensors by name in safetensors files. The file is mapped: bytes are read when somebody looks at them.
 
-use crate::Elem;
 use crate::file::{FileError, open_data, write_whole};
+use crate::{Elem, Tensor};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use std::collections::HashMap;
@@ -22,6 +22,12 @@ pub struct Stored<'w> {
     pub elem: Elem,
     pub shape: &'w [usize],
     pub bytes: &'w [u8],
+}
+
+impl From<Stored<'_>> for Tensor {
+    fn from(stored: Stored) -> Tensor {
+        Tensor { elem: stored.elem, shape: stored.shape.to_vec(), bytes: stored.bytes.into() }
+    }
 }
 
 impl Weights {
@@ -123,7 +129,6 @@ pub fn write_with<'t>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Tensor;
 
     #[test]
     fn files_round_trip_and_nonsense_is_refused() {

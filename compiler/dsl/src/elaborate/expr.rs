@@ -63,7 +63,7 @@ impl Elaborator<'_> {
     }
 
     /// What a name stands for: of what is stored, its present version.
-    fn read_stored(&mut self, value: Val) -> Val {
+    pub(super) fn read_stored(&mut self, value: Val) -> Val {
         match value {
             Val::Stored(full) => Val::Tensor(self.read(&full)),
             value => value,

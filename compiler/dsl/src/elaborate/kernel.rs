@@ -252,7 +252,7 @@ impl Elaborator<'_> {
     /// Dims of what is accumulated at computed places: the declared result, or the input whose gradient it is.
     fn shape_of_target(&mut self, target: &Name, kernel: &Kernel, env: &Equations) -> Result<Vec<Dim>> {
         if target.text == RESULT {
-            return self.dims_of_result(kernel, env.scope);
+            return Ok(self.dims_of_result(kernel, env.scope)?.unwrap_or_default());
         }
         match target.text.strip_prefix('d').and_then(|input| env.scope.get(input)) {
             Some(Val::Tensor(input)) => Ok(self.ty(input).dims),
@@ -263,9 +263,9 @@ impl Elaborator<'_> {
         }
     }
 
-    /// Dims of the declared result.
-    fn dims_of_result(&mut self, kernel: &Kernel, scope: &Rc<Scope>) -> Result<Vec<Dim>> {
-        let TyKind::Tensor { dims, .. } = &kernel.result.kind else { return Ok(vec![]) };
+    /// Dims of the declared result, if that is a tensor.
+    fn dims_of_result(&mut self, kernel: &Kernel, scope: &Rc<Scope>) -> Result<Option<Vec<Dim>>> {
+        let TyKind::Tensor { dims, .. } = &kernel.result.kind else { return Ok(None) };
         let mut sizes = vec![];
         for dim in dims {
             match dim {
@@ -276,15 +276,12 @@ impl Elaborator<'_> {
                 }
             }
         }
-        Ok(sizes)
+        Ok(Some(sizes))
     }
 
     /// Ranges of the indices of `out`, from the declared result.
     fn ranges_of_result(&mut self, left: &[Left], kernel: &Kernel, env: &mut Equations) -> Result<()> {
-        if !matches!(kernel.result.kind, TyKind::Tensor { .. }) {
-            return Ok(());
-        }
-        let sizes = self.dims_of_result(kernel, env.scope)?;
+        let Some(sizes) = self.dims_of_result(kernel, env.scope)? else { return Ok(()) };
         self.ranges_of_axes(left, &sizes, kernel.result.span, env)
     }
 

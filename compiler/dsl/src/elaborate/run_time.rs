@@ -200,12 +200,8 @@ impl Elaborator<'_> {
             _ => {
                 let (got, expected) = (self.type_text(&self.ty(value)), self.type_text(ty));
                 let message = format!("expected {expected}, got {got}");
-                self.advise(
-                    Code::SHAPE,
-                    span,
-                    message,
-                    "what is put in place has the shape of the part that it replaces",
-                )
+                let help = "what is put in place has the shape of the part that it replaces";
+                self.advise(Code::SHAPE, span, message, help)
             }
         }
     }

@@ -462,7 +462,6 @@ impl Elaborator<'_> {
         let place = Place { what: What::Result(callee), ty, span };
         let value = match (&ty.kind, value) {
             (TyKind::Tuple(fields), Val::Tuple(items)) => Val::Tuple(Rc::new(self.in_order(&items, fields, &place)?)),
-            (_, value @ Val::Tuple(_)) => value,
             // A single name needs no tuple around its value.
             (TyKind::Tuple(fields), value) if matches!(&fields[..], [(Some(_), _)]) => {
                 Val::Tuple(Rc::new(vec![(None, value)]))

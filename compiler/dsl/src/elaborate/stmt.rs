@@ -45,7 +45,7 @@ impl Elaborator<'_> {
             value = match (old, value) {
                 (Val::List(a), Val::List(b)) => Val::list(a.iter().chain(b.iter()).cloned()),
                 (old, value) => {
-                    let old = if let Val::Stored(full) = old { Val::Tensor(self.read(&full)) } else { old };
+                    let old = self.read_stored(old);
                     self.binary(op, (old, name.span), (value, b.value.span), name.span.to(b.value.span))?
                 }
             };
