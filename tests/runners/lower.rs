@@ -14,7 +14,7 @@ fn kernels() {
         let mut graph = Graph::parse(&text).unwrap_or_else(|e| failed(&e));
         passes::run(&mut graph, &mut Cx::default(), None, &mut |_, _, _| {}).unwrap_or_else(|e| failed(&e));
         let changing = |name: &str| graph.updates.iter().any(|(i, _)| graph.operands[*i].name == name);
-        let target = Target { lanes: 16, registers: 32 };
+        let target = Target::Cpu(lower::Vectors { lanes: 16, registers: 32 });
         let text = match lower::lower(&graph, &target, &changing, &lower::NoCode) {
             Ok(lowered) => shown(&lowered),
             Err(e) => e.to_string(),

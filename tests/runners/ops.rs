@@ -5,57 +5,17 @@
 
 use cpu::Isa;
 use graph::interpret::values_of_sizes;
-use graph::{Array, Dim, Elem, Graph, Origin, Storage, TensorType, Value, gradients, ops};
+use graph::{Array, Graph, TensorType, Value, gradients, ops};
 use kernel::{Kernel, Scheduled, apply, interpret};
-use std::path::{Path, PathBuf};
-use tensor::Tensor;
-use tests::case::{Case, Random, cases};
+use tests::case::{Case, Outcome, Random, compare, compiled, failures};
 use tests::gradient::weighted_sum;
 use tests::kernels::{Plain, kernel_of, plain};
 use tests::machine::{self, Failure, Made};
 
-type Outcome = Result<(), String>;
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("ops")
-}
-
 #[test]
 fn operators() {
-    let mut failures = vec![];
-    for info in ops::ALL {
-        let path = folder().join(format!("{}.case", info.name));
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(_) => {
-                failures.push(format!("{}: no case; write {}", info.name, path.display()));
-                continue;
-            }
-        };
-        match cases(&text) {
-            Err(e) => failures.push(format!("{}.case:{e}", info.name)),
-            Ok(cases) => {
-                for case in cases {
-                    if case.op().name() != info.name {
-                        failures.push(format!("{}.case:{}: a case of {}", info.name, case.line, case.op().name()));
-                    }
-                    if let Err(e) = caught(&case) {
-                        failures.push(format!("{}.case:{}: {e}", info.name, case.line));
-                    }
-                }
-            }
-        }
-    }
+    let failures = failures(&check);
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
-}
-
-/// A panic is a failure of its case, not the end of all.
-fn caught(case: &Case) -> Outcome {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(case))).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message");
-        Err(format!("panics: {text}"))
-    })
 }
 
 fn check(case: &Case) -> Outcome {
@@ -65,7 +25,7 @@ fn check(case: &Case) -> Outcome {
         kernels(case, output, exact)?;
     }
     for isa in machine::isas() {
-        skipped(case, "compiled", compiled(case, &results, isa).map_err(|e| format!("{isa}:\n{e}")))?;
+        skipped(case, "compiled", compiled(case, &results, nnc::Target::Cpu(isa)).map_err(|e| format!("{isa}:\n{e}")))?;
     }
     gradient(case)
 }
@@ -118,29 +78,6 @@ fn kernels(case: &Case, output: &TensorType, exact: &Array) -> Outcome {
     }
     for isa in machine::isas() {
         native(case, &kernel, &sizes, exact, isa)?;
-    }
-    Ok(())
-}
-
-/// The operator by the whole compiler: its results are those of a program.
-fn compiled(case: &Case, results: &[Array], isa: Isa) -> Outcome {
-    let mut graph = case.graph.clone();
-    let values = graph.results(case.node);
-    graph.outputs = values.iter().enumerate().map(|(i, v)| (format!("y{i}"), *v)).collect();
-    let tensor = |a: &Array| Tensor::from_f64(a.elem, &a.shape, a.data.iter().copied());
-    let mut inputs: Vec<Tensor> = case.operands.iter().map(tensor).collect();
-    // An input that tells the sizes.
-    let dims = case.sizes.iter().map(|(name, _)| Dim::var(name)).collect();
-    graph.operand("sizes", Storage::Input, TensorType::new(Elem::U8, dims), Origin::default());
-    inputs.push(Tensor::zeros(Elem::U8, &case.sizes.iter().map(|(_, n)| *n as usize).collect::<Vec<_>>()));
-    let model = nnc::compile_graph(graph).isa(isa).build().map_err(|e| e.to_string())?;
-    let program = model.with(&mut |name| Err(nnc::Error::Weights(name.into()))).map_err(|e| e.to_string())?;
-    let got = program.session(1).call(&case.graph.name, &inputs).map_err(|e| e.to_string())?;
-    for (got, exact) in got.iter().zip(results) {
-        if got.elem != exact.elem || got.shape != exact.shape {
-            return Err(format!("the program gives {}{:?}", got.elem, got.shape));
-        }
-        compare(&got.to_f64(), exact, case.op().tolerance())?;
     }
     Ok(())
 }
@@ -209,26 +146,6 @@ fn skipped(case: &Case, step: &str, outcome: Outcome) -> Outcome {
         (Some(reason), Err(e)) if e.contains('\n') || e == reason => Ok(()),
         (Some(reason), Err(e)) => Err(format!("{step}: is skipped for `{reason}`, but fails with `{e}`")),
     }
-}
-
-/// The largest difference relative to the largest finite magnitude is within the tolerance; what is not finite is equal.
-fn compare(got: &[f64], exact: &Array, tolerance: f64) -> Outcome {
-    let largest = exact.data.iter().filter(|x| x.is_finite()).fold(0.0, |m: f64, x| m.max(x.abs()));
-    // What the type cannot hold becomes infinite; halves are rounded once more.
-    let held = |x: f64| if exact.elem.nearest(x).is_infinite() { exact.elem.nearest(x) } else { x };
-    let tolerance = tolerance
-        + match exact.elem {
-            Elem::F16 => 5e-4,
-            Elem::Bf16 => 4e-3,
-            _ => 0.0,
-        };
-    for (i, (got, want)) in got.iter().zip(&exact.data).enumerate() {
-        let (got, want) = (held(*got), held(*want));
-        if !(got == want || got.is_nan() && want.is_nan() || (got - want).abs() <= tolerance * largest) {
-            return Err(format!("element {i} is {got}, eval gives {want}"));
-        }
-    }
-    Ok(())
 }
 
 /// Elements of each operand that are moved to measure a gradient, at most.

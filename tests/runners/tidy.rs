@@ -58,9 +58,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("compiler/dsl", &["graph", "kernel", "tensor", "diag"]),
     ("compiler/passes", &["graph", "kernel", "tensor", "diag"]),
     ("compiler/lower", &["graph", "kernel", "tensor", "diag"]),
-    // The form of code and the type of its functions are the engine's, stated once.
+    // The form of code and the type of its functions, and the names of architectures, are the engine's, stated once.
     ("compiler/cpu", &["kernel", "engine", "tensor", "diag"]),
-    ("compiler/cuda", &["kernel", "tensor", "diag"]),
+    ("compiler/cuda", &["kernel", "engine", "tensor"]),
     ("runtime/engine", &["tensor"]),
     ("runtime/data", &["engine", "tensor"]),
     ("runtime/train", &["data", "engine", "tensor"]),

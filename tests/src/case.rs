@@ -13,7 +13,11 @@
 //! `random SEED LOW HIGH`. Sizes are stated as `n = 5`, what else is known of them as `assume n <= 8`.
 
 use crate::kernels::round;
-use graph::{Array, Elem, Graph, Op, Value};
+use graph::ops;
+use graph::{Array, Dim, Elem, Graph, Op, Origin, Storage, TensorType, Value};
+use nnc::Target;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tensor::Tensor;
 
 pub struct Case {
     /// Line of its first word, from 1.
@@ -153,4 +157,97 @@ impl Random {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d049bb133111eb);
         ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
     }
+}
+
+pub type Outcome = Result<(), String>;
+
+/// What `check` says of the cases of every operator, each with its place; an operator without a case is a failure too.
+pub fn failures(check: &(dyn Fn(&Case) -> Outcome + Sync)) -> Vec<String> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let operators = std::iter::from_fn(|| ops::ALL.get(next.fetch_add(1, Ordering::Relaxed)));
+        operators.flat_map(|info| failures_of(info.name, check)).collect::<Vec<_>>()
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..THREADS).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        all.extend(others.into_iter().flat_map(|thread| thread.join().expect("panics are caught")));
+        all
+    })
+}
+
+/// Cases wait for compilers of other processes.
+const THREADS: usize = 4;
+
+fn failures_of(name: &str, check: &dyn Fn(&Case) -> Outcome) -> Vec<String> {
+    let path = crate::folder().join("ops").join(format!("{name}.case"));
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        return vec![format!("{name}: no case; write {}", path.display())];
+    };
+    let cases = match cases(&text) {
+        Ok(cases) => cases,
+        Err(e) => return vec![format!("{name}.case:{e}")],
+    };
+    let mut failures = vec![];
+    for case in cases {
+        if case.op().name() != name {
+            failures.push(format!("{name}.case:{}: a case of {}", case.line, case.op().name()));
+        }
+        if let Err(e) = caught(&case, check) {
+            failures.push(format!("{name}.case:{}: {e}", case.line));
+        }
+    }
+    failures
+}
+
+/// A panic is a failure of its case, not the end of all.
+fn caught(case: &Case, check: &dyn Fn(&Case) -> Outcome) -> Outcome {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(case))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message");
+        Err(format!("panics: {text}"))
+    })
+}
+
+/// The operator by the whole compiler: its results are those of a program.
+pub fn compiled(case: &Case, results: &[Array], target: Target) -> Outcome {
+    let mut graph = case.graph.clone();
+    let values = graph.results(case.node);
+    graph.outputs = values.iter().enumerate().map(|(i, v)| (format!("y{i}"), *v)).collect();
+    let tensor = |a: &Array| Tensor::from_f64(a.elem, &a.shape, a.data.iter().copied());
+    let mut inputs: Vec<Tensor> = case.operands.iter().map(tensor).collect();
+    // An input that tells the sizes.
+    let dims = case.sizes.iter().map(|(name, _)| Dim::var(name)).collect();
+    graph.operand("sizes", Storage::Input, TensorType::new(Elem::U8, dims), Origin::default());
+    inputs.push(Tensor::zeros(Elem::U8, &case.sizes.iter().map(|(_, n)| *n as usize).collect::<Vec<_>>()));
+    let model = nnc::compile_graph(graph).target(target).build().map_err(|e| e.to_string())?;
+    let program = model.with(&mut |name| Err(nnc::Error::Weights(name.into()))).map_err(|e| e.to_string())?;
+    let got = program.session(1).call(&case.graph.name, &inputs).map_err(|e| e.to_string())?;
+    for (got, exact) in got.iter().zip(results) {
+        if got.elem != exact.elem || got.shape != exact.shape {
+            return Err(format!("the program gives {}{:?}", got.elem, got.shape));
+        }
+        compare(&got.to_f64(), exact, case.op().tolerance())?;
+    }
+    Ok(())
+}
+
+/// The largest difference relative to the largest finite magnitude is within the tolerance; what is not finite is equal.
+pub fn compare(got: &[f64], exact: &Array, tolerance: f64) -> Outcome {
+    let largest = exact.data.iter().filter(|x| x.is_finite()).fold(0.0, |m: f64, x| m.max(x.abs()));
+    // What the type cannot hold becomes infinite; halves are rounded once more.
+    let held = |x: f64| if exact.elem.nearest(x).is_infinite() { exact.elem.nearest(x) } else { x };
+    let tolerance = tolerance
+        + match exact.elem {
+            Elem::F16 => 5e-4,
+            Elem::Bf16 => 4e-3,
+            _ => 0.0,
+        };
+    for (i, (got, want)) in got.iter().zip(&exact.data).enumerate() {
+        let (got, want) = (held(*got), held(*want));
+        if !(got == want || got.is_nan() && want.is_nan() || (got - want).abs() <= tolerance * largest) {
+            return Err(format!("element {i} is {got}, eval gives {want}"));
+        }
+    }
+    Ok(())
 }

@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     println!("{line}");
     if arguments.iter().any(|a| a == "--profile") {
-        for k in trainer.session.profile(trainer.steps[0].entry) {
+        for k in trainer.session.profile(trainer.steps[0].entry)? {
             let (ns, work, bytes) = (k.nanoseconds.max(1) as f64, k.work as f64, k.bytes as f64);
             println!(
                 "{:<12} {:8.1} µs {:7.1} GFLOP/s {:6.1} GB/s  {}",

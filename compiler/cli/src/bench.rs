@@ -79,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let micros = |d: Duration| d.as_secs_f64() * 1e6;
     let at = |share: f64| micros(times[((times.len() - 1) as f64 * share) as usize]);
     let kernels = match arguments.profile || arguments.roofline {
-        true => profile(session.engine(), index),
+        true => profile(session.engine(), index)?,
         false => vec![],
     };
     let report = Report {
@@ -186,13 +186,13 @@ fn share(kernel: &Timed, limits: &Limits) -> f64 {
 }
 
 /// The launches with the median of their times over some rounds.
-fn profile(session: &mut nnc::EngineSession, entry: usize) -> Vec<Timed> {
+fn profile(session: &mut nnc::EngineSession, entry: usize) -> Result<Vec<Timed>, Failure> {
     const ROUNDS: usize = 15;
-    let rounds: Vec<Vec<Timed>> = (0..ROUNDS).map(|_| session.profile(entry)).collect();
+    let rounds = (0..ROUNDS).map(|_| session.profile(entry)).collect::<Result<Vec<_>, _>>()?;
     let median = |i: usize| {
         let mut times: Vec<u64> = rounds.iter().map(|r| r[i].nanoseconds).collect();
         times.sort();
         times[ROUNDS / 2]
     };
-    rounds[0].iter().enumerate().map(|(i, step)| Timed { nanoseconds: median(i), ..step.clone() }).collect()
+    Ok(rounds[0].iter().enumerate().map(|(i, step)| Timed { nanoseconds: median(i), ..step.clone() }).collect())
 }

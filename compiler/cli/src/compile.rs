@@ -31,7 +31,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
         let stages = model.stages.iter().map(|s| (s.name.clone(), (s.time.as_secs_f64() * 1e3).into())).collect();
         let line = json!({
             "model": model.name, "entries": entries, "kernels": model.kernels(), "code_bytes": model.code_bytes(),
-            "isa": model.isa().to_string(), "stages_ms": serde_json::Value::Object(stages),
+            "target": model.target(), "stages_ms": serde_json::Value::Object(stages),
         });
         return Ok(format!("{line}\n"));
     }
@@ -43,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
         entries.join(", "),
         model.kernels(),
         size(model.code_bytes() as i64),
-        model.isa()
+        model.target()
     );
     for stage in &model.stages {
         let _ = writeln!(out, "  {:<10} {:8.2} ms", stage.name, stage.time.as_secs_f64() * 1e3);

@@ -17,14 +17,15 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let runs: Vec<String> = nnc::Isa::ALL.iter().filter(|i| **i <= here).map(|i| i.to_string()).collect();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let caches = caches();
-    let (memory, huge_pages, gpus) = (memory(), huge_pages(), gpus());
+    let (memory, huge_pages, gpu, nvrtc) = (memory(), huge_pages(), gpu(), nnc::Nvrtc::open());
     let name = cpu_name().unwrap_or_else(|| std::env::consts::ARCH.into());
     if arguments.json {
         let caches = caches.iter().map(|(name, size)| (name.clone(), size.as_str().into())).collect();
         let line = json!({
             "version": env!("CARGO_PKG_VERSION"), "cpu": name, "arch": std::env::consts::ARCH, "isas": runs,
             "threads": threads, "caches": serde_json::Value::Object(caches), "memory_bytes": memory.map(|(all, _)| all),
-            "free_bytes": memory.map(|(_, free)| free), "huge_pages": huge_pages, "gpus": gpus,
+            "free_bytes": memory.map(|(_, free)| free), "huge_pages": huge_pages, "gpu": gpu.as_ref().ok(),
+            "nvrtc": nvrtc.as_ref().ok().map(nnc::Nvrtc::name),
         });
         return Ok(format!("{line}\n"));
     }
@@ -42,8 +43,8 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     if let Some(setting) = huge_pages {
         let _ = writeln!(out, "pages     huge ones: {setting}");
     }
-    let gpus = if gpus.is_empty() { "none with a driver from NVIDIA".into() } else { gpus.join(", ") };
-    let _ = writeln!(out, "gpu       {gpus}");
+    let _ = writeln!(out, "gpu       {}", gpu.unwrap_or_else(|e| e.to_string()));
+    let _ = writeln!(out, "compiler  {}", nvrtc.map_or_else(|e| e.to_string(), |n| n.name()));
     Ok(out)
 }
 
@@ -63,14 +64,10 @@ fn huge_pages() -> Option<String> {
     Some(text.split_once('[')?.1.split_once(']')?.0.into())
 }
 
-/// Models of the GPUs that NVIDIA's driver knows.
-fn gpus() -> Vec<String> {
-    let folder = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
-    let model = |entry: std::fs::DirEntry| {
-        let text = std::fs::read_to_string(entry.path().join("information")).ok()?;
-        Some(text.lines().find_map(|l| l.strip_prefix("Model:"))?.trim().to_string())
-    };
-    folder.filter_map(model).collect()
+/// The GPU that programs run on.
+fn gpu() -> Result<String, nnc::DeviceError> {
+    let gpu = nnc::Gpu::open()?;
+    Ok(format!("{}, {}, {}", gpu.name()?, gpu.arch()?, size(gpu.memory()? as i64)))
 }
 
 fn cpu_name() -> Option<String> {

@@ -1,7 +1,7 @@
 //! `nnc dump`: the text of a model at one stage of compiling.
 
 use crate::inputs::entry_index;
-use crate::{Failure, Source};
+use crate::{Failure, Source, Wanted};
 use clap::ValueEnum;
 use std::fmt::Write;
 
@@ -47,7 +47,7 @@ enum Emit {
     Clif,
     /// Machine code, for avx2 and avx512
     Asm,
-    /// CUDA C++, tasks as blocks of one thread
+    /// CUDA C++, for GPUs
     Cuda,
 }
 
@@ -59,19 +59,29 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
             return Err(Failure(format!("error: no pass `{pass}`; there are {}", nnc::PASSES.join(", "))));
         }
     }
-    let source = match (arguments.emit, arguments.source.target_cpu) {
-        // Cranelift's IR is for 128 bits, and so are the accesses of a thread on a GPU.
-        (Emit::Clif | Emit::Cuda, None) => Source { target_cpu: Some(nnc::Isa::Baseline), ..arguments.source.clone() },
-        (Emit::Clif | Emit::Cuda, Some(nnc::Isa::Avx2 | nnc::Isa::Avx512)) => {
-            return Err(Failure("error: --emit clif and --emit cuda need --target-cpu baseline".into()));
+    let mut source = arguments.source.clone();
+    match (arguments.emit, source.target_cpu) {
+        // Cranelift's IR is for 128 bits.
+        (Emit::Clif, None) => source.target_cpu = Some(nnc::Isa::Baseline),
+        (Emit::Clif, Some(nnc::Isa::Avx2 | nnc::Isa::Avx512)) => {
+            return Err(Failure("error: --emit clif needs --target-cpu baseline".into()));
         }
         (Emit::Asm, Some(nnc::Isa::Baseline)) => {
             return Err(Failure(
                 "error: --emit asm shows code for avx2 and avx512; for baseline see --emit clif".into(),
             ));
         }
-        _ => arguments.source.clone(),
-    };
+        (Emit::Cuda, Some(_)) => return Err(Failure("error: --emit cuda is for GPUs; leave out --target-cpu".into())),
+        _ => {}
+    }
+    let for_cpu = source.target.is_none() || matches!(source.target, Some(Wanted::These(nnc::Target::Cpu(_))));
+    if !for_cpu && matches!(arguments.emit, Emit::Vir | Emit::Clif | Emit::Asm) {
+        return Err(Failure("error: this form is for CPUs; with --target cuda see --emit cuda".into()));
+    }
+    if !for_cpu || arguments.emit == Emit::Cuda {
+        // Text needs no compiler of NVIDIA, whatever it is for.
+        source.target = Some(Wanted::These(nnc::Target::Cuda(vec![])));
+    }
     let mut compiler = source.compiler()?;
     if let Some(fuel) = arguments.fuel {
         compiler = compiler.fuel(fuel);

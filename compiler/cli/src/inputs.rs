@@ -81,8 +81,9 @@ impl Given {
         if nnc::is_program(&source.file) {
             let file = source.file.display();
             let compiling = source.model.is_some() || !source.define.is_empty() || source.target_cpu.is_some();
+            let compiling = compiling || source.target.is_some();
             if compiling || !self.weights.weights.is_empty() || self.weights.rules.is_some() {
-                let options = "--model, -D, --target-cpu, --weights and --rules";
+                let options = "--model, -D, --target, --target-cpu, --weights and --rules";
                 return Err(Failure(format!("error: {file} is compiled; {options} are for `nnc compile`")));
             }
             return Ok(Made { program: Program::open(&source.file)?, from: None });

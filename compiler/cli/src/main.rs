@@ -75,6 +75,27 @@ struct Source {
     /// Instruction set: avx512, avx2 or baseline; the widest of this machine if not given
     #[arg(long, value_name = "ISA")]
     target_cpu: Option<nnc::Isa>,
+    /// Compile for a GPU of NVIDIA: cuda for the one of this machine, cuda:sm_80,sm_90a for any of these. This needs NVRTC,
+    /// which is looked for where toolkits and Python packages have it, or in the file that NNC_NVRTC names
+    #[arg(long, conflicts_with = "target_cpu", value_parser = target)]
+    target: Option<Wanted>,
+}
+
+/// What `--target` names.
+#[derive(Clone, PartialEq)]
+enum Wanted {
+    /// The GPU of this machine.
+    Here,
+    These(nnc::Target),
+}
+
+fn target(text: &str) -> Result<Wanted, String> {
+    match text {
+        "cpu" => Ok(Wanted::These(nnc::Target::Cpu(nnc::Isa::host()))),
+        "cuda" => Ok(Wanted::Here),
+        _ if text.starts_with("cuda:") => text.parse().map(Wanted::These),
+        _ => Err("expected cpu, cuda or cuda:ARCHITECTURES, as in cuda:sm_80,sm_90a".into()),
+    }
 }
 
 impl Source {
@@ -91,6 +112,11 @@ impl Source {
                 return Err(Failure(format!("error: this machine has no {isa}; it has {}", nnc::Isa::host())));
             }
             compiler = compiler.isa(isa);
+        }
+        match &self.target {
+            None => {}
+            Some(Wanted::Here) => compiler = compiler.target(nnc::Target::Cuda(vec![nnc::Gpu::open()?.arch()?])),
+            Some(Wanted::These(target)) => compiler = compiler.target(target.clone()),
         }
         Ok(self.define.iter().fold(compiler, |c, (name, value)| c.define(name, value)))
     }

@@ -126,7 +126,11 @@ fn a_program_runs_without_its_source() {
         serde_json::from_str(&nnc(&format!("bench {path} --size B=3 --seconds 0.01 --json")).ok()).unwrap();
     assert!(timed["median_us"].as_f64().unwrap() > 0.0);
     let message = nnc(&format!("run {path} {SEVEN} -D hidden=3")).refused();
-    assert!(message.ends_with("is compiled; --model, -D, --target-cpu, --weights and --rules are for `nnc compile`\n"));
+    assert!(
+        message.ends_with(
+            "is compiled; --model, -D, --target, --target-cpu, --weights and --rules are for `nnc compile`\n"
+        )
+    );
     let message = nnc(&format!("check {path}")).refused();
     assert!(message.ends_with("is compiled; this needs its source\n"), "{message}");
 

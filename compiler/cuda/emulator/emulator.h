@@ -13,6 +13,7 @@
 #include <vector>
 
 #define NNC_FUNCTION static inline
+#define NNC_METHOD
 #define NNC_KERNEL(threads) extern "C" void
 #define NNC_SHARED(name) u8 *const name = nnc_emulator::block->shared.data()
 
@@ -132,6 +133,8 @@ void call(void (*kernel)(A...), void **arguments, std::index_sequence<I...>) {
   kernel(*(A *)arguments[I]...);
 }
 
+template <class... A> constexpr size_t arity(void (*)(A...)) { return sizeof...(A); }
+
 template <class... A> void call(void (*kernel)(A...), void **arguments) {
   call(kernel, arguments, std::index_sequence_for<A...>());
 }
@@ -153,10 +156,17 @@ template <class To, class From> static inline To nnc_bits(From from) {
 }
 static inline float __int_as_float(u32 bits) { return nnc_bits<float>(bits); }
 static inline int __float_as_int(float x) { return nnc_bits<int>(x); }
+static inline u64 __double_as_longlong(double x) { return nnc_bits<u64>(x); }
+static inline u64 atomicOr(u64 *at, u64 bits) {
+  const u64 before = *at;
+  *at |= bits;
+  return before;
+}
 static inline double __longlong_as_double(u64 bits) { return nnc_bits<double>(bits); }
 
-// After a kernel's text: the function through which a test launches it.
+// After a kernel's text: how many parameters it has, and the function through which it is launched.
 #define NNC_LAUNCH(name)                                                                                              \
+  extern "C" const size_t nnc_parameters = nnc_emulator::arity(name);                                                 \
   extern "C" void nnc_launch(const u32 *grid, const u32 *threads, u32 shared, u64 seed, void **arguments,             \
                              char *message, size_t room) {                                                            \
     auto kernel = [](void **arguments) { nnc_emulator::call(name, arguments); };                                      \

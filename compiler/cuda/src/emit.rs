@@ -22,7 +22,7 @@ pub(crate) fn emit(kernel: &Scheduled) -> Result<Source, Unsupported> {
     let mut emitter = Emitter {
         kernel,
         pending: Pending::new(kernel, &shape),
-        index: index_type(kernel),
+        index: if is_wide(kernel) { "i64" } else { "int" },
         room: room(kernel, &shape).then_some(memory),
         shape,
         homes,
@@ -44,10 +44,10 @@ pub(crate) fn emit(kernel: &Scheduled) -> Result<Source, Unsupported> {
     emitter.finish(memory)
 }
 
-/// Offsets fit in 32 bits unless a buffer is large, or may be.
-fn index_type(kernel: &Scheduled) -> &'static str {
-    let small = |len: Option<i64>| len.is_some_and(|n| n <= i32::MAX as i64);
-    if kernel.storage.iter().all(|s| small(s.len)) { "int" } else { "i64" }
+/// Offsets take 32 bits unless a buffer is known to be longer. Where its length is known only when running, whoever
+/// launches the kernel has to look: see [`Source::most`].
+fn is_wide(kernel: &Scheduled) -> bool {
+    kernel.storage.iter().any(|s| s.len.is_some_and(|n| n > i32::MAX as i64))
 }
 
 /// Whether threads combine values, through a room in shared memory.
@@ -120,7 +120,7 @@ impl Emitter<'_> {
         let kernel = self.kernel;
         for (i, info) in kernel.sizes.iter().enumerate() {
             let value = match &info.value {
-                SizeValue::Argument => continue,
+                SizeValue::Argument => format!("({}){}_wide", self.index, self.sizes[i]),
                 SizeValue::TaskBegin | SizeValue::TaskEnd => return unsupported("tasks: bind loops to blocks"),
                 SizeValue::Linear(a) => self.affine(a),
                 SizeValue::Floor(a, by) => format!("{} / {by}", atom(self.affine(a))),
@@ -134,7 +134,7 @@ impl Emitter<'_> {
             self.line("NNC_SHARED(shared);");
         }
         for (i, storage) in kernel.storage.iter().enumerate() {
-            let (ty, name) = (c_type(storage.elem)?, &self.buffers[i]);
+            let (ty, name) = (c_type(storage.elem), &self.buffers[i]);
             match self.homes[i] {
                 Home::Argument => {}
                 Home::Shared { offset } => {
@@ -154,22 +154,25 @@ impl Emitter<'_> {
         let mut declared = vec!["i64 *error".to_string()];
         for (i, storage) in kernel.storage.iter().enumerate().filter(|(_, s)| s.place == Place::Argument) {
             let qualifier = if storage.written { "" } else { "const " };
-            declared.push(format!("{qualifier}{} *__restrict__ {}", c_type(storage.elem)?, self.buffers[i]));
+            declared.push(format!("{qualifier}{} *__restrict__ {}", c_type(storage.elem), self.buffers[i]));
             parameters.push(storage.name.clone());
         }
         for (i, info) in kernel.sizes.iter().enumerate().filter(|(_, s)| s.value == SizeValue::Argument) {
-            declared.push(format!("i64 {}", self.sizes[i]));
+            declared.push(format!("i64 {}_wide", self.sizes[i]));
             parameters.push(info.name.clone());
         }
         let clean: String = kernel.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let entry = format!("nnc_{clean}");
+        let entry = format!("kernel_{clean}");
         let threads: u32 = self.shape.block.iter().product();
         let head = format!("NNC_KERNEL({threads}) {entry}({}) {{", declared.join(", "));
         self.lines.insert(0, head);
         self.lines.push("}\n".into());
         let shared = memory + self.room.map_or(0, |_| threads as usize * ROOM);
         let Shape { grid, block } = self.shape;
-        Ok(Source { entry, text: self.lines.join("\n"), grid, block, shared, parameters })
+        let arguments = kernel.storage.iter().filter(|s| s.place == Place::Argument);
+        let narrowest = arguments.map(|s| s.elem.size()).min().unwrap_or(1);
+        let most = if is_wide(kernel) { usize::MAX } else { i32::MAX as usize * narrowest };
+        Ok(Source { entry, text: self.lines.join("\n"), grid, block, shared, parameters, most })
     }
 
     fn block(&mut self, stmts: &[Stmt]) -> Result<(), Unsupported> {
@@ -445,8 +448,8 @@ impl Emitter<'_> {
     }
 }
 
-pub(crate) fn c_type(elem: Elem) -> Result<&'static str, Unsupported> {
-    Ok(match elem {
+pub(crate) fn c_type(elem: Elem) -> &'static str {
+    match elem {
         Elem::F64 => "double",
         Elem::F32 => "float",
         Elem::I64 => "i64",
@@ -458,6 +461,7 @@ pub(crate) fn c_type(elem: Elem) -> Result<&'static str, Unsupported> {
         Elem::U16 => "u16",
         Elem::U8 => "u8",
         Elem::Bool => "bool",
-        Elem::F16 | Elem::Bf16 => return unsupported(format!("{elem}")),
-    })
+        Elem::F16 => "f16",
+        Elem::Bf16 => "bf16",
+    }
 }

@@ -38,7 +38,7 @@ impl Emitter<'_> {
         let shared = self.uses.get(&id).is_some_and(|n| *n > 1);
         if !leaf && (shared || text.len() > LONG) {
             let name = self.fresh("t");
-            self.line(format!("const {} {name} = {text};", c_type(exprs.elem(id))?));
+            self.line(format!("const {} {name} = {text};", c_type(exprs.elem(id))));
             text = name;
         }
         self.known.insert(id, text.clone());
@@ -50,7 +50,7 @@ impl Emitter<'_> {
         let elem = exprs.elem(id);
         Ok(match &exprs[id] {
             Expr::Const(literal) => self::literal(*literal)?,
-            Expr::Index(index, elem) => format!("({}){}", c_type(*elem)?, atom(self.affine(index))),
+            Expr::Index(index, elem) => format!("({}){}", c_type(*elem), atom(self.affine(index))),
             Expr::Load { buffer, at, guard } => self.load(*buffer, at, guard.as_ref())?,
             Expr::Unary(op, a) => {
                 let (elem, a) = (exprs.elem(*a), self.value(*a)?);
@@ -58,7 +58,12 @@ impl Emitter<'_> {
             }
             Expr::Binary(op, a, b) => {
                 let (a, b) = (self.value(*a)?, self.value(*b)?);
-                binary(*op, elem, &a, &b)?
+                match op {
+                    Binary::Div | Binary::Rem if !elem.is_float() => {
+                        format!("nnc_{}({a}, {b}, error)", if *op == Binary::Div { "div" } else { "rem" })
+                    }
+                    _ => binary(*op, elem, &a, &b)?,
+                }
             }
             Expr::Fma(a, b, c) => {
                 let (a, b, c) = (self.value(*a)?, self.value(*b)?, self.value(*c)?);
@@ -83,8 +88,10 @@ impl Emitter<'_> {
                 self.line(format!("static const float {name}[16] = {{{}}};", entries.join(", ")));
                 format!("{name}[{index} & 15]")
             }
-            Expr::Cast(Elem::Bool, a) => format!("{} != 0", atom(self.value(*a)?)),
-            Expr::Cast(to, a) => format!("({}){}", c_type(*to)?, atom(self.value(*a)?)),
+            Expr::Cast(to, a) => {
+                let from = exprs.elem(*a);
+                cast(*to, from, &self.value(*a)?)?
+            }
             Expr::Checked(a, extent) => {
                 let (a, extent) = (self.value(*a)?, self.extent(*extent));
                 format!("nnc_checked({a}, {extent}, error)")
@@ -137,7 +144,7 @@ impl Emitter<'_> {
     /// Lanes one after the other, then threads through shared memory.
     fn reduce(&mut self, op: Combine, axes: &[VarId], body: ExprId) -> Result<String, Unsupported> {
         let elem = self.kernel.exprs.elem(body);
-        let (ty, identity) = (c_type(elem)?, literal(op.identity(elem))?);
+        let (ty, identity) = (c_type(elem), literal(op.identity(elem))?);
         let kind = |v: &VarId| self.kernel.loops[v.index()].kind;
         let (threads, lanes): (Vec<VarId>, Vec<VarId>) =
             axes.iter().partition(|v| matches!(kind(v), LoopKind::Thread(_)));
@@ -207,12 +214,16 @@ fn literal(l: Literal) -> Result<String, Unsupported> {
     Ok(match l.elem {
         Elem::F32 if !value.is_finite() => format!("__int_as_float({:#x})", (value as f32).to_bits()),
         Elem::F32 => format!("{:?}f", value as f32),
+        Elem::F16 | Elem::Bf16 if !value.is_finite() => {
+            format!("({})__int_as_float({:#x})", c_type(l.elem), (value as f32).to_bits())
+        }
+        Elem::F16 | Elem::Bf16 => format!("({}){:?}f", c_type(l.elem), value as f32),
         Elem::F64 if !value.is_finite() => format!("__longlong_as_double({:#x}ll)", value.to_bits()),
         Elem::F64 => format!("{value:?}"),
         Elem::Bool => (bits != 0).to_string(),
         Elem::I32 if bits != i32::MIN as i64 => bits.to_string(),
         // The least number of a type is no literal.
-        elem => format!("({}){:#x}ull", c_type(elem)?, bits),
+        elem => format!("({}){:#x}ull", c_type(elem), bits),
     })
 }
 
@@ -236,13 +247,29 @@ fn float_function(name: &str, elem: Elem) -> Result<String, Unsupported> {
     }
 }
 
+/// The C function of an operation that is called as the operation is.
+fn name_of(op: Unary) -> String {
+    format!("{op:?}").to_lowercase()
+}
+
+/// A value of another type. What is half wide goes through a float, and into it from a double, which is rounded once.
+fn cast(to: Elem, from: Elem, a: &str) -> Result<String, Unsupported> {
+    let half = |elem: Elem| matches!(elem, Elem::F16 | Elem::Bf16);
+    let wide = if half(from) { format!("(float){}", atom(a.into())) } else { a.to_string() };
+    Ok(match to {
+        Elem::Bool => format!("{} != 0", atom(wide)),
+        Elem::F32 if half(from) => wide,
+        to if half(to) && !half(from) && from != Elem::F32 => format!("({})(double){}", c_type(to), atom(wide)),
+        to => format!("({}){}", c_type(to), atom(wide)),
+    })
+}
+
 fn unary(op: Unary, elem: Elem, a: &str) -> Result<String, Unsupported> {
     let function = |name: &str| Ok(format!("{}({a})", float_function(name, elem)?));
-    let ty = c_type(elem)?;
+    let ty = c_type(elem);
     match op {
         Unary::Neg if elem.is_float() => Ok(format!("-{}", atom(a.into()))),
         Unary::Neg => Ok(format!("nnc_sub(({ty})0, {a})")),
-        Unary::Abs if elem.is_float() => function("fabs"),
         Unary::Abs => Ok(format!("nnc_abs({a})")),
         Unary::Sqrt => function("sqrt"),
         Unary::Floor => function("floor"),
@@ -253,6 +280,11 @@ fn unary(op: Unary, elem: Elem, a: &str) -> Result<String, Unsupported> {
         Unary::Not => Ok(format!("({ty})(~{})", atom(a.into()))),
         Unary::Bits => Ok(format!("__float_as_int({a})")),
         Unary::FromBits => Ok(format!("__int_as_float({a})")),
+        // Of f32 there are none left: `apply` expands them.
+        Unary::Exp | Unary::Expm1 | Unary::Log | Unary::Log1p if elem == Elem::F64 => function(&name_of(op)),
+        Unary::Sin | Unary::Cos | Unary::Atan | Unary::Tanh | Unary::Erf if elem == Elem::F64 => function(&name_of(op)),
+        Unary::Rsqrt if elem == Elem::F64 => Ok(format!("1.0 / sqrt({a})")),
+        Unary::Sigmoid if elem == Elem::F64 => Ok(format!("1.0 / (1.0 + exp(-{}))", atom(a.into()))),
         op => unsupported(format!("{op:?} in a scheduled kernel: apply expands it")),
     }
 }
@@ -274,8 +306,6 @@ fn binary(op: Binary, elem: Elem, a: &str, b: &str) -> Result<String, Unsupporte
         (Binary::Add, _) => prelude("add"),
         (Binary::Sub, _) => prelude("sub"),
         (Binary::Mul, _) => prelude("mul"),
-        (Binary::Div, _) => prelude("div"),
-        (Binary::Rem, _) => prelude("rem"),
         (Binary::Min, _) => prelude("min"),
         (Binary::Max, _) => prelude("max"),
         (Binary::And, _) if !float => prelude("and"),
@@ -284,6 +314,7 @@ fn binary(op: Binary, elem: Elem, a: &str, b: &str) -> Result<String, Unsupporte
         (Binary::Shl, _) if !float => prelude("shl"),
         (Binary::Shr, _) if !float => prelude("shr"),
         (Binary::Ldexp, Elem::F32) => prelude("ldexp"),
+        (Binary::Pow, Elem::F64) => Ok(format!("pow({a}, {b})")),
         (Binary::Pow, _) => unsupported("Pow in a scheduled kernel: apply expands it"),
         (op, elem) => unsupported(format!("{op:?} on {elem}")),
     }

@@ -19,6 +19,7 @@ mod emit;
 mod expr;
 mod homes;
 mod names;
+pub mod nvrtc;
 mod shape;
 mod vectors;
 
@@ -45,6 +46,8 @@ pub struct Source {
     /// in order. These are the slots of a CPU kernel's table without scratch memory. Buffers start at multiples of 16
     /// bytes and do not overlap.
     pub parameters: Vec<String>,
+    /// Bytes of the longest buffer that its offsets reach.
+    pub most: usize,
 }
 
 /// A feature of kernels that this back end does not offer.

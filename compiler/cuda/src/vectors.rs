@@ -27,20 +27,30 @@ impl Emitter<'_> {
         for access in &all {
             let Some(at) = &access.at else { continue };
             let key = (access.buffer, at.clone());
-            let elem = self.kernel.storage[access.buffer.index()].elem;
+            let storage = &self.kernel.storage[access.buffer.index()];
+            let elem = storage.elem;
             let own: Vec<&Access> = all.iter().filter(|a| a.buffer == access.buffer).collect();
             let stored = own.iter().any(|a| a.store);
             // What is written here may be read here too, after that and at the same address.
             let mixed = stored && !(own[0].store && own.iter().all(|a| a.at == access.at));
             let wide = lanes > 1 && lanes as usize * elem.size() <= WIDEST && (lanes as u64).is_power_of_two();
+            // Slices of a larger buffer follow each other, and each starts at a multiple of a vector only if it is one long.
+            let whole = storage.len.is_none_or(|len| len % lanes == 0);
             let private = matches!(self.homes[access.buffer.index()], Home::Thread { .. });
             let aligned = at.coefficient(var) == Some(1) && is_multiple(&at.without(var), lanes);
-            if mixed || !wide || private || !aligned || guarded.contains(&key) || self.vectors.contains_key(&key) {
+            if mixed
+                || !wide
+                || !whole
+                || private
+                || !aligned
+                || guarded.contains(&key)
+                || self.vectors.contains_key(&key)
+            {
                 continue;
             }
             let name = self.fresh(&format!("{}_{lanes}", self.buffers[access.buffer.index()]));
             self.vectors.insert(key, name.clone());
-            let vector = format!("nnc_vector<{}, {lanes}>", c_type(elem)?);
+            let vector = format!("nnc_vector<{}, {lanes}>", c_type(elem));
             if stored {
                 self.line(format!("{vector} {name};"));
                 stores.push((access.buffer, at.clone(), name));
@@ -71,7 +81,7 @@ impl Emitter<'_> {
     pub fn vector_place(&self, var: VarId, buffer: BufferId, at: &Affine) -> Result<String, Unsupported> {
         let lanes = self.extent(self.kernel.loops[var.index()].extent);
         let storage = &self.kernel.storage[buffer.index()];
-        let ty = c_type(storage.elem)?;
+        let ty = c_type(storage.elem);
         let constant = if storage.written { "" } else { "const " };
         let start = self.affine(&at.without(var));
         Ok(format!("*({constant}nnc_vector<{ty}, {lanes}> *)({} + {start})", self.buffers[buffer.index()]))

@@ -3,14 +3,14 @@
 use crate::constants::{Constant, Content};
 use crate::error::Error;
 use crate::plan::{Planner, input_of_size};
+use crate::target::{Cpu, Cuda, Function, Target, cuda_kernels};
 use cpu::EntryStep;
 use diag::SourceMap;
 use dsl::Stored;
 use dsl::weights::Rules;
-use engine::{Code, Helper, Isa};
+use engine::{Code, Helper, Isa, Kernels};
 use graph::{Graph, Storage};
-use kernel::Scheduled;
-use lower::{Backend, LowerError, Lowered, LoweredKernel, Step, Target};
+use lower::{LowerError, Lowered, LoweredKernel, Step};
 use passes::Cx;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub struct Compiler {
     source: Source,
     model: Option<String>,
     defines: Vec<(String, String)>,
-    isa: Isa,
+    target: Target,
     fuel: Option<u64>,
     jit: bool,
 }
@@ -101,7 +101,7 @@ pub struct Model {
     pub entries: Vec<engine::Entry>,
     pub(crate) constants: Vec<Constant>,
     pub(crate) kept: Vec<engine::Kept>,
-    pub(crate) code: Arc<Code>,
+    pub(crate) code: Kernels,
     /// Graphs after the passes, and their kernels, in the order of the entries.
     pub compiled: Vec<Compiled>,
     /// What compiling took, in the order of the stages.
@@ -109,19 +109,19 @@ pub struct Model {
 }
 
 impl Model {
-    /// The instruction set of the code.
-    pub fn isa(&self) -> Isa {
-        self.code.blob().isa
+    /// What the code needs: an instruction set, or the architectures of GPUs.
+    pub fn target(&self) -> String {
+        self.code.target()
     }
 
-    /// Bytes of machine code.
+    /// Bytes of code.
     pub fn code_bytes(&self) -> usize {
-        self.code.blob().bytes.len()
+        self.code.bytes()
     }
 
     /// How many kernels there are; those that are equal count once.
     pub fn kernels(&self) -> usize {
-        self.code.blob().kernels.len()
+        self.code.count()
     }
 }
 
@@ -131,29 +131,6 @@ pub struct Compiled {
     pub graph: Graph,
     /// Its kernels, buffers and steps.
     pub lowered: Lowered<Function>,
-}
-
-/// A kernel before it is machine code.
-pub enum Function {
-    /// In vectors.
-    Vectors(cpu::vir::Function),
-    /// One element at a time.
-    Scalars(Box<cpu::ScalarFunction>),
-}
-
-/// Code of one module.
-struct Cpu<'m>(&'m cpu::Module);
-
-impl Backend for Cpu<'_> {
-    type Code = Function;
-
-    fn vectors(&self, kernel: &Scheduled) -> Result<Function, String> {
-        cpu::lower::lower(kernel).map(Function::Vectors).map_err(|e| e.to_string())
-    }
-
-    fn scalars(&self, kernel: &Scheduled) -> Result<Function, String> {
-        self.0.scalars(kernel).map(|f| Function::Scalars(Box::new(f))).map_err(|e| e.to_string())
-    }
 }
 
 /// A part of compiling and the time it took.
@@ -167,7 +144,15 @@ pub struct Stage {
 
 impl Compiler {
     fn of(sources: SourceMap, source: Source) -> Compiler {
-        Compiler { sources, source, model: None, defines: vec![], isa: Isa::host(), fuel: None, jit: false }
+        Compiler {
+            sources,
+            source,
+            model: None,
+            defines: vec![],
+            target: Target::Cpu(Isa::host()),
+            fuel: None,
+            jit: false,
+        }
     }
 
     /// Chooses one of several models.
@@ -184,7 +169,21 @@ impl Compiler {
 
     /// Compiles for another instruction set than the widest of this machine.
     pub fn isa(mut self, isa: Isa) -> Self {
-        self.isa = isa;
+        self.target = Target::Cpu(isa);
+        self
+    }
+
+    /// Compiles for what else there is: [`Target::Cuda`] needs NVIDIA's compiler library, and a GPU only to run.
+    ///
+    /// ```
+    /// let text = "model Twice(x: [N]) -> (y: [N]) = 2 * x";
+    /// let model = nnc::compile_text("twice.nn", text).target(nnc::Target::Cuda(vec![])).build()?;
+    /// let kernel = model.compiled[0].lowered.kernels[0].loops().unwrap();
+    /// assert!(nnc::cuda(kernel)?.contains("blockIdx.x"));
+    /// # Ok::<(), nnc::Error>(())
+    /// ```
+    pub fn target(mut self, target: Target) -> Self {
+        self.target = target;
         self
     }
 
@@ -244,7 +243,7 @@ impl Compiler {
     ///
     /// ```
     /// let model = nnc::compile("../../dsl-examples/gan.nn")?.model("Generator").build()?;
-    /// assert!(model.kernels() > 0 && model.code_bytes() > 0 && model.isa() == nnc::Isa::host());
+    /// assert!(model.kernels() > 0 && model.code_bytes() > 0 && model.target() == nnc::Isa::host().to_string());
     /// # Ok::<(), nnc::Error>(())
     /// ```
     pub fn build(self) -> Result<Model, Error> {
@@ -294,7 +293,13 @@ impl Compiler {
             }
             numbers.push(own);
         }
-        let code = clock.time("emit", || self.emit(module, &kernels, &compiled, &numbers))?;
+        let code = clock.time("emit", || match &self.target {
+            Target::Cpu(isa) => {
+                let code = self.emit(module, *isa, &kernels, &compiled, &numbers)?;
+                Ok::<_, Error>(Kernels::Cpu(Arc::new(code)))
+            }
+            Target::Cuda(archs) => Ok(Kernels::Cuda(cuda_kernels(&kernels, archs)?.into())),
+        })?;
         let mut constants = vec![];
         let mut entries = vec![];
         let names: Vec<&str> = kept.iter().map(|k| k.name.as_str()).collect();
@@ -309,7 +314,7 @@ impl Compiler {
             entries,
             kept: initial(&kept, &mut constants),
             constants,
-            code: Arc::new(code),
+            code,
             compiled: compiled.into_iter().map(|(_, c)| c).collect(),
             stages: clock.stages,
         })
@@ -330,7 +335,6 @@ impl Compiler {
         after: &mut dyn FnMut(&str, &str, &Graph),
         clock: &mut Clock,
     ) -> Result<Compiled, Error> {
-        let target = Target { lanes: self.isa.lanes() as i64, registers: self.isa.registers() as i64 };
         let changing = |name: &str| kept.iter().any(|k| k.name == name);
         let mut graph = entry.graph;
         self.refuse_computed_sizes(&graph)?;
@@ -344,7 +348,11 @@ impl Compiler {
         if stop.is_some() && graph.groups.is_empty() {
             return Ok(Compiled { graph, lowered: Lowered::default() });
         }
-        let lowered = clock.time("lower", || lower::lower(&graph, &target, &changing, &Cpu(module)));
+        let target = self.target.of_schedules();
+        let lowered = clock.time("lower", || match &self.target {
+            Target::Cpu(_) => lower::lower(&graph, &target, &changing, &Cpu(module)),
+            Target::Cuda(_) => lower::lower(&graph, &target, &changing, &Cuda),
+        });
         let lowered = lowered.map_err(|e| self.unsupported(&graph, e))?;
         Ok(Compiled { graph, lowered })
     }
@@ -353,6 +361,7 @@ impl Compiler {
     fn emit(
         &self,
         mut module: cpu::Module,
+        isa: Isa,
         kernels: &[&LoweredKernel<Function>],
         compiled: &[(String, Compiled)],
         numbers: &[Vec<usize>],
@@ -362,10 +371,11 @@ impl Compiler {
             match kernel {
                 LoweredKernel::Loops(loops) => match &loops.code {
                     Function::Vectors(function) => {
-                        let made = module.kernel(function, self.isa);
+                        let made = module.kernel(function, isa);
                         made.map_err(|e| self.no_code(compiled, numbers, index, e.to_string()))?
                     }
                     Function::Scalars(function) => module.scalar_kernel((**function).clone()),
+                    Function::Cuda(_) => return Err(Error::Defect("a kernel for a CPU is none".into())),
                 },
                 LoweredKernel::Routine(name) => {
                     let helper = Helper::named(name);

@@ -5,7 +5,6 @@ use crate::error::Error;
 use crate::session::Session;
 use dsl::Stored;
 use dsl::weights::{Adapt, FileTensor, Rules, Source};
-use engine::Isa;
 use graph::Storage;
 use kernel::schedule::{LayoutDim, Part};
 pub use lower::Content;
@@ -47,14 +46,14 @@ impl Program {
         &self.inner.name
     }
 
-    /// The instruction set that the program needs.
-    pub fn isa(&self) -> Isa {
-        self.inner.code.blob().isa
+    /// What the program needs: an instruction set, or GPUs of some architectures.
+    pub fn target(&self) -> String {
+        self.inner.kernels.target()
     }
 
-    /// Bytes of machine code.
+    /// Bytes of code.
     pub fn code_bytes(&self) -> usize {
-        self.inner.code.blob().bytes.len()
+        self.inner.kernels.bytes()
     }
 
     /// Writes the program with its weights to a file that [`Program::open`] reads, whole or not at all.
@@ -210,7 +209,7 @@ impl Model {
         let constants = self.constants.iter().zip(places).map(place).collect();
         let (name, entries) = (self.name.clone(), self.entries.clone());
         let (kept, code) = (self.kept.clone(), self.code.clone());
-        let inner = engine::Program { name, entries, constants, kept, memory, code };
+        let inner = engine::Program::new(name, entries, constants, kept, memory, code);
         Ok(Program { inner: Arc::new(inner) })
     }
 }

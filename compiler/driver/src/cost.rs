@@ -1,8 +1,9 @@
 //! What a model costs, before there is machine code.
 
-use crate::compile::{Clock, Compiler, Function, kept};
+use crate::compile::{Clock, Compiler, kept};
 use crate::error::Error;
 use crate::plan::Planner;
+use crate::target::Function;
 use graph::ops::{Kind, Op};
 use graph::{Dim, Graph, TensorType, Value};
 use lower::{Lowered, Place, Step};

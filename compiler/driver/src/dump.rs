@@ -1,10 +1,9 @@
 //! Texts of the last stages, for people who look at them.
 
-use crate::compile::Function;
 use crate::error::Error;
+use crate::target::Function;
 use diag::SourceMap;
 use engine::Isa;
-use kernel::schedule::{Mark, Nest};
 use lower::Loops;
 
 /// Names of the passes, in order.
@@ -45,6 +44,7 @@ pub fn vector_ir(kernel: &Loops<Function>) -> Result<String, Error> {
     match &kernel.code {
         Function::Vectors(function) => Ok(function.to_string()),
         Function::Scalars(_) => Ok("// one element at a time, by Cranelift\n".into()),
+        Function::Cuda(_) => Ok("// for GPUs\n".into()),
     }
 }
 
@@ -56,6 +56,7 @@ pub fn assembly(kernel: &Loops<Function>, isa: Isa) -> Result<String, Error> {
             Ok(cpu::x86::disassemble(&code))
         }
         Function::Scalars(_) => Ok("; one element at a time, by Cranelift\n".into()),
+        Function::Cuda(_) => Ok("; for GPUs\n".into()),
     }
 }
 
@@ -67,36 +68,14 @@ pub fn clif(kernel: &Loops<Function>) -> Result<String, Error> {
             text.map_err(|e: cpu::x86::EmitError| Error::Defect(e.to_string()))
         }
         Function::Scalars(function) => Ok(function.to_string()),
+        Function::Cuda(_) => Ok("; for GPUs\n".into()),
     }
 }
 
-/// A kernel made for 4 lanes as CUDA C++, its tasks as blocks of one thread; the prelude is not shown.
+/// A kernel made for GPUs as CUDA C++; the prelude is not shown.
 pub fn cuda(kernel: &Loops<Function>) -> Result<String, Error> {
-    let mut schedule = kernel.schedule.clone();
-    schedule.nest.iter_mut().for_each(|nest| tasks_to_blocks(nest, Some(0)));
-    let scheduled = kernel::apply(&kernel.kernel, &schedule, Isa::Baseline.lanes() as i64);
-    let scheduled = scheduled.map_err(|e| Error::Defect(e.to_string()))?;
-    let source = cuda::emit(&scheduled).map_err(|e| Error::Defect(e.to_string()))?;
-    Ok(source.text)
-}
-
-/// Parallel loops outside of all others become dimensions of the grid from `dimension` on, other parallel loops serial.
-/// `None` stands for no dimension.
-fn tasks_to_blocks(nest: &mut Nest, mut dimension: Option<u8>) {
-    let (Nest::Loops { loops, .. } | Nest::Compute { loops, .. }) = &mut *nest;
-    for each in loops {
-        match (each.mark, dimension) {
-            (Mark::Parallel, Some(d)) => {
-                each.mark = Mark::Block(d);
-                dimension = (d < 2).then_some(d + 1);
-            }
-            (mark, _) => {
-                each.mark = if mark == Mark::Parallel { Mark::Serial } else { mark };
-                dimension = None;
-            }
-        }
-    }
-    if let Nest::Loops { body, .. } = nest {
-        body.iter_mut().for_each(|inner| tasks_to_blocks(inner, dimension));
+    match &kernel.code {
+        Function::Cuda(source) => Ok(source.text.clone()),
+        _ => Err(Error::Defect("a kernel for a CPU is no CUDA C++".into())),
     }
 }

@@ -51,6 +51,12 @@ pub enum Error {
     /// Training that cannot go on.
     #[error(transparent)]
     Train(#[from] train::TrainError),
+    /// No compiler for GPUs, or one that refuses.
+    #[error(transparent)]
+    Nvrtc(#[from] cuda::nvrtc::NvrtcError),
+    /// No GPU.
+    #[error(transparent)]
+    Device(#[from] engine::DeviceError),
     /// The system gives no memory for code.
     #[error("executable memory: {0}")]
     Memory(#[source] std::io::Error),

@@ -27,24 +27,27 @@ pub mod measure;
 mod plan;
 mod reference;
 mod session;
+mod target;
 mod training;
 
-pub use compile::{Compiled, Compiler, Function, Model, Stage, compile, compile_graph, compile_text};
+pub use compile::{Compiled, Compiler, Model, Stage, compile, compile_graph, compile_text};
 pub use constants::{Program, Values, sources};
 pub use cost::{Needs, operations};
+pub use cuda::nvrtc::{Nvrtc, NvrtcError};
 pub use data::{channels, picture, sound};
 pub use dsl::Entry as ModelEntry;
 pub use dsl::{Stored, Training, doc, weights};
 pub use dump::{PASSES, assembly, clif, cuda, format, vector_ir};
 pub use engine::file::is_program;
 pub use engine::{
-    AsView, AsViewMut, CallError, Chosen, Entry, Formula, Isa, Port, Session as EngineSession, Symbol, Timed, View,
-    ViewMut,
+    Arch, AsView, AsViewMut, CallError, Chosen, DeviceError, Entry, Formula, Gpu, Isa, Port, Session as EngineSession,
+    Symbol, Timed, View, ViewMut,
 };
 pub use error::Error;
 pub use graph::{Dim, Graph, Storage, TensorType};
 pub use reference::{max_error, reference};
 pub use session::Session;
+pub use target::{Function, Target};
 /// A kernel in all its forms.
 pub type Loops = lower::Loops<Function>;
 pub use tensor::{Elem, FileError, Tensor, npy, safetensors, write_whole};

@@ -2,6 +2,7 @@
 
 use crate::constants::Constant;
 use crate::error::Error;
+use crate::target::Function;
 use diag::SourceMap;
 use engine::{Chosen, Condition, Entry, Formula, Guard, Launch, Loop, Motion, Move, PlanBuffer, Port, Step, Symbol};
 use graph::dim::Atom;
@@ -26,10 +27,10 @@ pub fn input_of_size(graph: &Graph, size: Value) -> Option<usize> {
 impl Planner<'_> {
     /// The plan of one entry; `kept` names what sessions keep. Kernel `k` of `lowered` is `kernels[k]` of the program; constants that are new are
     /// added to `constants`.
-    pub fn plan<C>(
+    pub fn plan(
         name: &str,
         graph: &Graph,
-        lowered: &Lowered<C>,
+        lowered: &Lowered<Function>,
         kernels: &[usize],
         kept: &[&str],
         constants: &mut Vec<Constant>,
@@ -102,18 +103,21 @@ impl Planner<'_> {
         Ok(Entry { name: name.into(), symbols, inputs, outputs, guards, buffers, steps, updates })
     }
 
-    fn launch<C>(
+    fn launch(
         &self,
         launch: &lower::Launch,
-        lowered: &Lowered<C>,
+        lowered: &Lowered<Function>,
         kernels: &[usize],
         sources: &SourceMap,
     ) -> Result<Launch, Error> {
         let made = &lowered.kernels[launch.kernel];
         let sizes = launch.sizes.iter().map(|d| self.formula(d)).collect::<Result<Vec<_>, _>>()?;
         let (tasks, scratch) = match made {
-            LoweredKernel::Loops(l) => (affine(&l.scheduled, &l.scheduled.tasks, &sizes), l.scheduled.scratch),
-            LoweredKernel::Routine(_) => (sizes[0].clone(), 0),
+            LoweredKernel::Loops(l) => match &l.code {
+                Function::Cuda(source) => (source.grid.iter().map(|n| affine(&l.scheduled, n, &sizes)).collect(), 0),
+                _ => (vec![affine(&l.scheduled, &l.scheduled.tasks, &sizes)], l.scheduled.scratch),
+            },
+            LoweredKernel::Routine(_) => (vec![sizes[0].clone()], 0),
         };
         Ok(Launch {
             name: made.name().into(),

@@ -37,14 +37,24 @@ pub trait Memory {
     fn constant(&self, value: Value) -> bool;
 }
 
-/// Builds the kernel of a group. An epilogue of more than this many operations becomes a stage of its own, so that
+/// An epilogue of more than this many operations becomes a stage of its own, so that
 /// it is written once and not for each register of a tile.
 pub const LONGEST_EPILOGUE: usize = 12;
 
-/// With `turns`, sums that are best computed in another order than they are stored in are a stage before the store.
-pub fn build(graph: &Graph, group: &Group, memory: &dyn Memory, turns: bool) -> Result<Built, Misfit> {
-    let turned: BTreeSet<Value> = group.nodes.iter().copied().filter(|n| turns && self::turns(graph, *n)).collect();
-    let stages = stages(graph, group, &turned);
+/// What suits the machine that a kernel is built for.
+#[derive(Clone, Copy)]
+pub struct Style {
+    /// Sums that are best computed in another order than they are stored in are a stage before the store.
+    pub turns: bool,
+    /// Whether a value that several stages need is kept between them; what is not is computed by each.
+    pub keeps: fn(&TensorType) -> bool,
+}
+
+/// The kernel of a group.
+pub fn build(graph: &Graph, group: &Group, memory: &dyn Memory, style: Style) -> Result<Built, Misfit> {
+    let turns = |n: &Value| style.turns && turns(graph, *n);
+    let turned: BTreeSet<Value> = group.nodes.iter().copied().filter(turns).collect();
+    let stages = stages(graph, group, &turned, style.keeps);
     let mut kernel = Kernel::new(kernel_name(graph, group));
     let mut builder = Builder {
         graph,
@@ -90,7 +100,7 @@ fn kernel_name(graph: &Graph, group: &Group) -> String {
 
 /// The values that become stages: roots, results of reductions with what follows on them, and values of whole rows
 /// that several stages need and that cost something.
-fn stages(graph: &Graph, group: &Group, turned: &BTreeSet<Value>) -> BTreeSet<Value> {
+fn stages(graph: &Graph, group: &Group, turned: &BTreeSet<Value>, keeps: fn(&TensorType) -> bool) -> BTreeSet<Value> {
     let inside: BTreeSet<Value> = group.nodes.iter().copied().collect();
     let mut stages: BTreeSet<Value> = group.roots.iter().copied().collect();
     let heavy = |v: &Value| matches!(graph.op(*v).class(), Class::Reduce(_) | Class::Contract);
@@ -122,7 +132,7 @@ fn stages(graph: &Graph, group: &Group, turned: &BTreeSet<Value>) -> BTreeSet<Va
         let readers: BTreeSet<Value> =
             readers.filter(|s| inlines(graph, &inside, &stages, **s, *value)).copied().collect();
         let (loads, cost) = price(graph, &inside, &stages, *value);
-        if readers.len() > 1 && (loads > 1 || cost > 4) {
+        if readers.len() > 1 && (loads > 1 || cost > 4) && keeps(graph.ty(*value)) {
             stages.insert(*value);
         }
     }

@@ -5,12 +5,12 @@ mod in_place;
 pub mod merge;
 pub mod schedule;
 
-use build::{Built, Memory, Misfit};
+use build::{Built, Memory, Misfit, Style};
 use graph::ops::Scan;
 use graph::{Class, Dim, Graph, Group, GroupKind, Op, Origin, Storage, TensorType, Value};
 use kernel::schedule::Layout;
 use kernel::{Kernel, Schedule, ScheduleError, Scheduled};
-pub use schedule::Target;
+pub use schedule::{Target, Vectors};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use tensor::Elem;
@@ -545,7 +545,7 @@ impl<'g, B: Backend> Lower<'g, B> {
     /// The kernel of a group and its number.
     fn build(&mut self, group: &Group) -> Result<(Built, usize), Refusal> {
         let chosen = |kernel: &Kernel, target: &Target| schedule::choose(kernel, group.kind, target);
-        let plain = |kernel: &Kernel, _: &Target| schedule::fallback(kernel);
+        let plain = |kernel: &Kernel, target: &Target| schedule::fallback(kernel, target);
         let refused = match self.attempt(group, true, &chosen, B::vectors) {
             Err(refused) if computed(self.graph, group).len() <= 1 => refused,
             tried => return tried,
@@ -573,7 +573,9 @@ impl<'g, B: Backend> Lower<'g, B> {
         let own = group.nodes.iter().copied().filter(|n| !self.graph.is_view(*n)).collect();
         let (roots, constants) = (&self.roots, &self.constants);
         let memory = Given { graph: self.graph, constants, roots, stored: &self.stored, own };
-        let mut built = build::build(self.graph, group, &memory, turns)?;
+        let style = self.target.style();
+        let style = Style { turns: turns && style.turns, ..style };
+        let mut built = build::build(self.graph, group, &memory, style)?;
         merge::merge_axes(&mut built, &self.graph.facts);
         let schedule = schedule(&built.kernel, &self.target);
         let kernel = self.schedule(&built.kernel, schedule, code)?;
@@ -592,7 +594,7 @@ impl<'g, B: Backend> Lower<'g, B> {
         if let Some(known) = self.known.get(&key) {
             return Ok(*known);
         }
-        let scheduled = kernel::apply(kernel, &schedule, self.target.lanes);
+        let scheduled = kernel::apply(kernel, &schedule, self.target.lanes());
         let scheduled = scheduled.map_err(|e| Refusal::schedule(kernel, &schedule.to_string(), e))?;
         let code = code(self.backend, &scheduled);
         let code = code.map_err(|reason| Refusal::Misfit(Misfit(format!("{reason}, needed by\n{kernel}"))))?;
@@ -707,8 +709,12 @@ fn computed(graph: &Graph, group: &Group) -> Vec<Value> {
     group.nodes.iter().copied().filter(|n| !graph.is_view(*n)).collect()
 }
 
-/// A group for each node, for groups that do not become one kernel.
+/// Smaller groups, for groups that do not become one kernel: of attention its two products and the rows between them, of
+/// others one for each node.
 fn split_up(graph: &Graph, group: &Group) -> Vec<Group> {
+    if let (GroupKind::Attention, Some(parts)) = (group.kind, around_rows(graph, group)) {
+        return parts;
+    }
     let mut parts = vec![];
     let views: Vec<Value> = group.nodes.iter().copied().filter(|n| graph.is_view(*n)).collect();
     for node in group.nodes.iter().filter(|n| !graph.is_view(**n)) {
@@ -724,6 +730,26 @@ fn split_up(graph: &Graph, group: &Group) -> Vec<Group> {
         parts.push(Group { kind: GroupKind::Pointwise, nodes: views.clone(), roots: vec![*root] });
     }
     parts
+}
+
+/// What stands before the last contraction of a group in two parts, if one other contraction comes first.
+fn around_rows(graph: &Graph, group: &Group) -> Option<Vec<Group>> {
+    let is_product = |n: &Value| !graph.is_view(*n) && graph.op(*n).class() == Class::Contract;
+    let computed = computed(graph, group);
+    let ([first, middle @ ..], [end]) = computed.split_at(computed.len().checked_sub(1)?) else { return None };
+    let row = *middle.last()?;
+    if !is_product(first) || !is_product(end) || middle.iter().any(is_product) || group.roots.len() != 1 {
+        return None;
+    }
+    let of = |kind: GroupKind, own: &[Value], root: Value| {
+        let nodes = group.nodes.iter().copied().filter(|n| own.contains(n) || graph.is_view(*n)).collect();
+        Group { kind, nodes, roots: vec![root] }
+    };
+    Some(vec![
+        of(GroupKind::Contraction, &[*first], *first),
+        of(GroupKind::Row, middle, row),
+        of(GroupKind::Contraction, &[*end], group.roots[0]),
+    ])
 }
 
 /// An extent of a kernel, given the dims that its sizes are.

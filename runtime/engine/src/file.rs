@@ -4,9 +4,10 @@
 //! mapped, finds damage and files for other machines; it does not make a stranger's file safe to run.
 
 use crate::code::Blob;
+use crate::cuda::CudaKernel;
 use crate::formula::Formula;
 use crate::isa::Isa;
-use crate::plan::{Chosen, Constant, Entry, Kept, Move, Place, PlanBuffer, Program, Step, Symbol};
+use crate::plan::{Chosen, Constant, Entry, Kept, Kernels, Launch, Move, Place, PlanBuffer, Program, Step, Symbol};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::Read;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use tensor::{AlignedBytes, FileError, open_data};
 
 /// The first line; its number changes with the format.
-const MAGIC: &[u8] = b"nnc program 5\n";
+const MAGIC: &[u8] = b"nnc program 6\n";
 const HASH: usize = 32;
 
 /// Loops of a plan inside each other, at most.
@@ -27,17 +28,29 @@ const MOST_SCRATCH: usize = 1 << 30;
 #[derive(Serialize)]
 struct Saved<'p> {
     name: &'p str,
-    code: &'p Blob,
+    code: SavedCode<'p>,
     entries: &'p [Entry],
     constants: &'p [Constant],
     kept: &'p [Kept],
     memory: &'p [u8],
 }
 
+#[derive(Serialize)]
+enum SavedCode<'p> {
+    Cpu(&'p Blob),
+    Cuda(&'p [CudaKernel]),
+}
+
+#[derive(Deserialize)]
+enum LoadedCode {
+    Cpu(Blob),
+    Cuda(Vec<CudaKernel>),
+}
+
 #[derive(Deserialize)]
 struct Loaded<'b> {
     name: String,
-    code: Blob,
+    code: LoadedCode,
     entries: Vec<Entry>,
     constants: Vec<Constant>,
     kept: Vec<Kept>,
@@ -56,7 +69,11 @@ pub fn is_program(path: &Path) -> bool {
 impl Program {
     /// Writes everything that running needs to a file, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        let (code, entries, constants) = (self.code.blob(), &self.entries[..], &self.constants[..]);
+        let code = match &self.kernels {
+            Kernels::Cpu(code) => SavedCode::Cpu(code.blob()),
+            Kernels::Cuda(kernels) => SavedCode::Cuda(kernels),
+        };
+        let (entries, constants) = (&self.entries[..], &self.constants[..]);
         let saved = Saved { name: &self.name, code, entries, constants, kept: &self.kept, memory: &self.memory[..] };
         let body = postcard::to_stdvec(&saved).map_err(|e| FileError::content(path, e.to_string()))?;
         let mut bytes = MAGIC.to_vec();
@@ -85,17 +102,23 @@ impl Program {
             return Err(wrong(text.into()));
         }
         let loaded: Loaded = postcard::from_bytes(body).map_err(|e| wrong(format!("not a program: {e}")))?;
-        let (needed, here) = (loaded.code.isa, Isa::host());
-        if needed > here {
-            let text =
-                format!("the program is for {needed}; this machine has {here}: compile with --target-cpu {here}");
-            return Err(wrong(text));
+        if let LoadedCode::Cpu(Blob { isa, .. }) = loaded.code
+            && isa > Isa::host()
+        {
+            let here = Isa::host();
+            return Err(wrong(format!(
+                "the program is for {isa}; this machine has {here}: compile with --target-cpu {here}"
+            )));
         }
         loaded.check().map_err(|part| wrong(format!("not a program: {part}")))?;
-        let code = loaded.code.map().map_err(|e| wrong(format!("its code cannot be mapped: {e}")))?;
-        let Loaded { name, entries, constants, kept, memory, .. } = loaded;
-        let memory = AlignedBytes::from(memory);
-        Ok(Program { name, entries, constants, kept, memory, code: Arc::new(code) })
+        let Loaded { name, code, entries, constants, kept, memory } = loaded;
+        let kernels = match code {
+            LoadedCode::Cpu(blob) => {
+                Kernels::Cpu(Arc::new(blob.map().map_err(|e| wrong(format!("its code cannot be mapped: {e}")))?))
+            }
+            LoadedCode::Cuda(kernels) => Kernels::Cuda(kernels.into()),
+        };
+        Ok(Program::new(name, entries, constants, kept, AlignedBytes::from(memory), kernels))
     }
 }
 
@@ -107,7 +130,11 @@ pub struct ProgramError(String);
 impl Loaded<'_> {
     /// Whether all that is named is there; what is not, if something is not.
     fn check(&self) -> Result<(), String> {
-        if !self.code.is_sound() || self.code.entries.len() != self.entries.len() || self.entries.is_empty() {
+        let sound = match &self.code {
+            LoadedCode::Cpu(blob) => blob.is_sound() && blob.entries.len() == self.entries.len(),
+            LoadedCode::Cuda(kernels) => kernels.iter().all(CudaKernel::is_sound),
+        };
+        if !sound || self.entries.is_empty() {
             return Err("its code does not fit its entries".into());
         }
         let inside = |c: &Constant| c.offset.checked_add(c.len).is_some_and(|end| end <= self.memory.len());
@@ -153,7 +180,7 @@ impl Loaded<'_> {
             let runs = match step {
                 Step::Launch(step) => {
                     let buffers = step.buffers.iter().all(|b| *b < entry.buffers.len());
-                    step.kernel < self.code.kernels.len() && buffers && step.scratch <= MOST_SCRATCH
+                    self.runs(step) && buffers && step.scratch <= MOST_SCRATCH
                 }
                 Step::Loop(around) => {
                     let end = index.saturating_add(1).saturating_add(around.steps);
@@ -172,6 +199,18 @@ impl Loaded<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the kernel of a launch is there, and its tasks have the dimensions that the kernel has.
+    fn runs(&self, launch: &Launch) -> bool {
+        let dimensions = match &self.code {
+            LoadedCode::Cpu(blob) => blob.kernels.get(launch.kernel).map(|_| 1),
+            LoadedCode::Cuda(kernels) => kernels.get(launch.kernel).map(|k| match k {
+                CudaKernel::Loops { .. } => 3,
+                CudaKernel::Routine(_) => 1,
+            }),
+        };
+        dimensions == Some(launch.tasks.len())
     }
 
     /// Whether the memory of a buffer is there.

@@ -1,22 +1,25 @@
 //! Runs compiled programs: plans, memory, threads. No compiler crate is needed here.
 
 pub mod code;
+pub mod cuda;
 pub mod file;
 pub mod formula;
 pub mod helper;
 pub mod isa;
 pub mod plan;
 pub mod pool;
+mod room;
 mod routine;
 pub mod session;
 
 pub use code::{Blob, Code, CodeMemory, EntryFn, KernelFn};
+pub use cuda::{Arch, CudaKernel, DeviceError, Gpu, Image};
 pub use file::ProgramError;
 pub use formula::Formula;
 pub use helper::Helper;
 pub use isa::Isa;
 pub use plan::{
-    Chosen, Condition, Constant, Entry, Guard, Kept, Launch, Loop, Motion, Move, Place, PlanBuffer, Port, Program,
-    Step, Symbol,
+    Chosen, Condition, Constant, Entry, Guard, Kept, Kernels, Launch, Loop, Motion, Move, Place, PlanBuffer, Port,
+    Program, Step, Symbol,
 };
 pub use session::{AsView, AsViewMut, CallError, Session, Timed, View, ViewMut};

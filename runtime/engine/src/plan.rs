@@ -1,9 +1,10 @@
 //! A plan: what compiling yields and the engine runs. Plain data, but for the code itself.
 
 use crate::code::Code;
+use crate::cuda::{CudaKernel, Device, DeviceError};
 use crate::formula::Formula;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tensor::{AlignedBytes, Elem};
 
 /// An input or a result of an entry.
@@ -96,7 +97,8 @@ pub struct Launch {
     /// Indices into the entry's buffers, in the kernel's order.
     pub buffers: Vec<usize>,
     pub sizes: Vec<Formula>,
-    pub tasks: Formula,
+    /// How many tasks a kernel has; of a kernel for GPUs the blocks in each of three dimensions.
+    pub tasks: Vec<Formula>,
     /// Operations, roughly; short steps are not shared between threads.
     pub work: Formula,
     /// Bytes of buffers that are read and written, each once.
@@ -175,16 +177,79 @@ pub struct Kept {
 /// Everything needed to run; shared by sessions.
 pub struct Program {
     pub name: String,
-    /// Entry `i` is function `i` of the code's entries.
     pub entries: Vec<Entry>,
     pub constants: Vec<Constant>,
     pub kept: Vec<Kept>,
     /// Holds all constants.
     pub memory: AlignedBytes,
-    pub code: Arc<Code>,
+    pub kernels: Kernels,
+    device: OnceLock<Result<Arc<Device>, DeviceError>>,
+}
+
+/// What the steps of a program run.
+#[derive(Clone)]
+pub enum Kernels {
+    /// Entry `i` is function `i` of the code's entries.
+    Cpu(Arc<Code>),
+    Cuda(Arc<[CudaKernel]>),
+}
+
+impl Kernels {
+    /// How many kernels there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Kernels::Cpu(code) => code.blob().kernels.len(),
+            Kernels::Cuda(kernels) => kernels.len(),
+        }
+    }
+
+    /// Bytes of code.
+    pub fn bytes(&self) -> usize {
+        let of = |k: &CudaKernel| match k {
+            CudaKernel::Loops { images, .. } => images.iter().map(|i| i.bytes.len()).sum(),
+            CudaKernel::Routine(_) => 0,
+        };
+        match self {
+            Kernels::Cpu(code) => code.blob().bytes.len(),
+            Kernels::Cuda(kernels) => kernels.iter().map(of).sum(),
+        }
+    }
+
+    /// What the code needs: an instruction set, or the architectures of GPUs that it is for.
+    pub fn target(&self) -> String {
+        match self {
+            Kernels::Cpu(code) => code.blob().isa.to_string(),
+            Kernels::Cuda(kernels) => {
+                let images = kernels.iter().find_map(|k| match k {
+                    CudaKernel::Loops { images, .. } => {
+                        Some(images.iter().map(|i| i.arch.to_string()).collect::<Vec<_>>())
+                    }
+                    CudaKernel::Routine(_) => None,
+                });
+                format!("cuda:{}", images.unwrap_or_default().join(","))
+            }
+        }
+    }
 }
 
 impl Program {
+    pub fn new(
+        name: String,
+        entries: Vec<Entry>,
+        constants: Vec<Constant>,
+        kept: Vec<Kept>,
+        memory: AlignedBytes,
+        kernels: Kernels,
+    ) -> Program {
+        Program { name, entries, constants, kept, memory, kernels, device: OnceLock::new() }
+    }
+
+    /// The program on this machine's GPU, loaded by whoever asks first; nothing if it is for a CPU.
+    pub(crate) fn device(&self) -> Result<Option<Arc<Device>>, DeviceError> {
+        let Kernels::Cuda(kernels) = &self.kernels else { return Ok(None) };
+        self.device.get_or_init(|| Device::load(self, kernels).map(Arc::new)).clone().map(Some)
+    }
+
     /// The address of a constant.
     pub fn constant(&self, index: usize) -> *const u8 {
         self.memory[self.constants[index].offset..].as_ptr()

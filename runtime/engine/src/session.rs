@@ -3,10 +3,16 @@
 //! Sizes come from the shapes of the inputs, and from the values of some. A call with the sizes of the one before touches no allocator: argument
 //! tables are ready, only the pointers to inputs and outputs are put in.
 
-use crate::code::{DIVISION_BY_ZERO, EntryFn, KernelFn};
+use crate::code::{Code, DIVISION_BY_ZERO, EntryFn, KernelFn};
+use crate::cuda::{CudaKernel, DeviceBytes, DeviceError, Queue};
 use crate::formula::Formula;
-use crate::plan::{Chosen, Condition, Constant, Entry, Launch, Motion, Place, PlanBuffer, Port, Program, Step};
+use crate::helper::Helper;
+use crate::plan::{
+    Chosen, Condition, Constant, Entry, Kernels, Launch, Motion, Place, PlanBuffer, Port, Program, Step,
+};
 use crate::pool::{Job, Pool};
+use crate::room::Room;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use tensor::{AlignedBytes, Elem, Tensor};
@@ -36,6 +42,8 @@ pub enum CallError {
     Size { name: String, most: i64, got: i128 },
     #[error("{0}")]
     Guard(String),
+    #[error("{0}")]
+    Device(#[from] DeviceError),
     #[error("sizes {0} are too large for this machine's integers; call with smaller ones")]
     Overflow(String),
     #[error("`{entry}` needs {bytes} bytes {sizes}more than this machine has free; call with smaller sizes")]
@@ -142,11 +150,13 @@ pub struct Timed {
 pub struct Session {
     program: Arc<Program>,
     pool: Pool,
-    arena: AlignedBytes,
+    /// Where steps of programs for GPUs run, from the first call on.
+    queue: Option<Queue>,
+    arena: Room,
     scratch: Vec<AlignedBytes>,
     /// What the program keeps from call to call, and room for the next versions.
-    kept: Vec<AlignedBytes>,
-    next: Vec<AlignedBytes>,
+    kept: Vec<Room>,
+    next: Vec<Room>,
     bound: Vec<Option<Bound>>,
     error: Box<i64>,
 }
@@ -161,9 +171,16 @@ struct Bound {
     /// Bytes of what is kept, and of next versions.
     kept: Vec<(Place, usize)>,
     patches: Vec<Patch>,
-    /// Address of the arena and of scratch when the tables were filled.
-    arena: usize,
+    /// Copies of inputs and outputs where a GPU sees them.
+    staged: Option<Staged>,
+    /// Address of the arena when the tables were filled.
+    arena: u64,
     peak: usize,
+}
+
+struct Staged {
+    inputs: Vec<DeviceBytes>,
+    outputs: Vec<DeviceBytes>,
 }
 
 /// A slot that holds a pointer into an input, an output or what is kept: so many bytes after its start.
@@ -183,11 +200,38 @@ enum BoundStep {
 }
 
 struct BoundLaunch {
-    kernel: KernelFn,
-    /// One table for each thread.
+    work: Work,
+    /// One table for each thread; of a GPU one.
     tables: Vec<Vec<u64>>,
-    tasks: i64,
-    chunk: i64,
+}
+
+/// What a launch runs, with its sizes filled in.
+enum Work {
+    /// Machine code; threads take `chunk` tasks at a time.
+    Tasks { kernel: KernelFn, tasks: i64, chunk: i64 },
+    /// A kernel of a GPU, so many blocks of it in each dimension.
+    Blocks { kernel: usize, grid: [u32; 3] },
+    /// A routine of the engine between kernels of a GPU, and the bytes of each of its buffers.
+    Routine { helper: Helper, tasks: i64, bytes: Vec<usize> },
+}
+
+impl BoundLaunch {
+    fn run(&self, pool: &mut Pool, queue: Option<&mut Queue>) -> Result<(), DeviceError> {
+        match (&self.work, queue) {
+            (Work::Tasks { kernel, tasks, chunk }, _) => {
+                pool.run(&Task { kernel: *kernel, tables: &self.tables }, *tasks, *chunk);
+                Ok(())
+            }
+            (Work::Blocks { grid, .. }, Some(_)) if grid.contains(&0) => Ok(()),
+            // SAFETY: the table is what `bind` made for this kernel.
+            (Work::Blocks { kernel, grid }, Some(queue)) => unsafe { queue.launch(*kernel, *grid, &self.tables[0]) },
+            // SAFETY: as above.
+            (Work::Routine { helper, tasks, bytes }, Some(queue)) => unsafe {
+                queue.routine(*helper, *tasks, &self.tables[0], bytes)
+            },
+            (_, None) => Err(DeviceError("a program for a GPU runs without one".into())),
+        }
+    }
 }
 
 struct BoundLoop {
@@ -222,23 +266,35 @@ impl BoundStep {
         }
     }
 
-    /// Tasks of a launch, iterations of a loop.
+    /// Tasks of machine code, iterations of a loop.
     fn count(&self) -> i64 {
         match self {
-            BoundStep::Launch(launch) => launch.tasks,
+            BoundStep::Launch(BoundLaunch { work: Work::Tasks { tasks, .. }, .. }) => *tasks,
+            BoundStep::Launch(_) => 0,
             BoundStep::Loop(around) => around.count,
         }
     }
 }
 
 impl Steps {
-    /// Runs steps one after the other; `launch` runs a kernel.
-    fn run(&mut self, range: Range<usize>, launch: &mut impl FnMut(usize, &BoundLaunch)) {
+    /// Runs all steps one after the other; `launch` runs a kernel.
+    fn run_all(
+        &mut self,
+        launch: &mut impl FnMut(usize, &BoundLaunch) -> Result<(), DeviceError>,
+    ) -> Result<(), DeviceError> {
+        self.run(0..self.0.len(), launch)
+    }
+
+    fn run(
+        &mut self,
+        range: Range<usize>,
+        launch: &mut impl FnMut(usize, &BoundLaunch) -> Result<(), DeviceError>,
+    ) -> Result<(), DeviceError> {
         let mut at = range.start;
         while at < range.end {
             let (count, body) = match &self.0[at] {
                 BoundStep::Launch(step) => {
-                    launch(at, step);
+                    launch(at, step)?;
                     at += 1;
                     continue;
                 }
@@ -246,11 +302,12 @@ impl Steps {
             };
             self.change(at, |_, [first, ..]| first);
             for _ in 0..count {
-                self.run(body.clone(), launch);
+                self.run(body.clone(), launch)?;
                 self.change(at, |now, [_, mask, stride]| (now ^ mask).wrapping_add(stride));
             }
             at = body.end;
         }
+        Ok(())
     }
 
     /// Gives the addresses that a loop moves new values, made from those they have.
@@ -289,10 +346,10 @@ impl Session {
     /// A session that runs on `threads` threads, its caller's among them.
     pub fn new(program: Arc<Program>, threads: usize) -> Session {
         let bound = program.entries.iter().map(|_| None).collect();
-        let arena = AlignedBytes::zeroed(0);
-        let nothing = || program.kept.iter().map(|_| AlignedBytes::zeroed(0)).collect();
+        let nothing = || program.kept.iter().map(|_| Room::empty()).collect();
         let (kept, next) = (nothing(), nothing());
-        Session { program, pool: Pool::new(threads), arena, scratch: vec![], kept, next, bound, error: Box::new(0) }
+        let (pool, arena, error) = (Pool::new(threads), Room::empty(), Box::new(0));
+        Session { program, pool, queue: None, arena, scratch: vec![], kept, next, bound, error }
     }
 
     pub fn program(&self) -> &Program {
@@ -337,31 +394,34 @@ impl Session {
         let plan = &self.program.entries[entry];
         let bound = self.bound[entry].as_mut().expect("prepared");
         check_outputs(plan, bound, outputs)?;
-        make_room(&self.program, &bound.kept, &mut self.kept, &mut self.next)
+        make_room(&self.program, self.queue.as_ref(), &bound.kept, &mut self.kept, &mut self.next)?
             .map_err(|bytes| no_memory(plan, &bound.symbols, bytes))?;
         for Patch { step, slot, place, offset } in &bound.patches {
-            let pointer = match place {
-                Place::Input(i) => inputs[*i].as_view().bytes.as_ptr() as u64,
-                Place::Output(i) => outputs[*i].as_view_mut().bytes.as_mut_ptr() as u64,
-                Place::Kept(k) => self.kept[*k].as_ptr() as u64,
-                Place::Next(k) => self.next[*k].as_mut_ptr() as u64,
-                Place::Constant(_) | Place::Arena { .. } | Place::Part { .. } => continue,
+            let pointer = match (place, &bound.staged) {
+                (Place::Input(i), None) => inputs[*i].as_view().bytes.as_ptr() as u64,
+                (Place::Output(i), None) => outputs[*i].as_view_mut().bytes.as_mut_ptr() as u64,
+                (Place::Input(i), Some(staged)) => staged.inputs[*i].address(),
+                (Place::Output(i), Some(staged)) => staged.outputs[*i].address(),
+                (Place::Kept(k), _) => self.kept[*k].address(),
+                (Place::Next(k), _) => self.next[*k].address(),
+                (Place::Constant(_) | Place::Arena { .. } | Place::Part { .. }, _) => continue,
             };
             bound.steps.0[*step].set(*slot, pointer.wrapping_add(*offset));
         }
-        *self.error = 0;
-        match &bound.whole {
-            // SAFETY: as in `Task`; there are a table and a number for each step.
-            Some(whole) => unsafe { (whole.entry)(whole.tables.as_ptr().cast(), whole.counts.as_ptr()) },
-            None => {
-                let all = 0..bound.steps.0.len();
-                bound.steps.run(all, &mut |_, step| {
-                    self.pool.run(&Task { kernel: step.kernel, tables: &step.tables }, step.tasks, step.chunk);
-                });
+        let error = match (&mut self.queue, &mut bound.staged) {
+            (Some(queue), Some(staged)) => staged.call(queue, &mut self.pool, &mut bound.steps, inputs, outputs)?,
+            _ => {
+                *self.error = 0;
+                match &bound.whole {
+                    // SAFETY: as in `Task`; there are a table and a number for each step.
+                    Some(whole) => unsafe { (whole.entry)(whole.tables.as_ptr().cast(), whole.counts.as_ptr()) },
+                    None => bound.steps.run_all(&mut |_, step| step.run(&mut self.pool, None))?,
+                }
+                // SAFETY: kernels write the word through a pointer kept in their tables.
+                unsafe { std::ptr::read_volatile(&*self.error) }
             }
-        }
-        // SAFETY: kernels write the word through a pointer kept in their tables.
-        match unsafe { std::ptr::read_volatile(&*self.error) } {
+        };
+        match error {
             0 => {
                 plan.updates.iter().for_each(|k| std::mem::swap(&mut self.kept[*k], &mut self.next[*k]));
                 Ok(())
@@ -380,17 +440,27 @@ impl Session {
     fn place_of_error(&mut self, entry: usize) -> String {
         let plan = &self.program.entries[entry];
         let Some(bound) = self.bound[entry].as_mut() else { return String::new() };
-        let (pool, error) = (&mut self.pool, &mut self.error);
+        let (pool, queue, error) = (&mut self.pool, &mut self.queue, &mut self.error);
         **error = 0;
         let mut first = None;
-        let all = 0..bound.steps.0.len();
-        bound.steps.run(all, &mut |index, step| {
-            pool.run(&Task { kernel: step.kernel, tables: &step.tables }, step.tasks, step.chunk);
-            // SAFETY: as in `call`.
-            if unsafe { std::ptr::read_volatile(&**error) } != 0 {
-                first.get_or_insert(index);
-            }
+        let ran = queue.as_mut().map_or(Ok(()), |queue| queue.set_error(0));
+        let ran = ran.and_then(|()| {
+            bound.steps.run_all(&mut |index, step| {
+                step.run(pool, queue.as_mut())?;
+                let word = match &queue {
+                    Some(queue) => queue.error()?,
+                    // SAFETY: as in `call`.
+                    None => unsafe { std::ptr::read_volatile(&**error) },
+                };
+                if word != 0 {
+                    first.get_or_insert(index);
+                }
+                Ok(())
+            })
         });
+        if let Err(e) = ran {
+            return format!("at a place that is not known: {e}");
+        }
         // What is kept is as it was before the call, so the same step fails again.
         let Some(step) = first.and_then(|index| plan.steps[index].launch()) else { return "somewhere".into() };
         let integers = step.buffers.iter().filter_map(|b| match plan.buffers[*b].place {
@@ -418,14 +488,14 @@ impl Session {
 
     /// What the session keeps under a name, as it is now; before the first call that needs it, what it starts as. Empty if
     /// its size is not known yet.
-    pub fn kept(&self, name: &str) -> Option<&[u8]> {
-        let index = self.program.kept.iter().position(|k| k.name == name)?;
+    pub fn kept(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>, CallError> {
+        let Some(index) = self.program.kept.iter().position(|k| k.name == name) else { return Ok(None) };
         match (&self.kept[index], self.program.kept[index].initial) {
-            (kept, Some(initial)) if kept.is_empty() => {
+            (kept, Some(initial)) if kept.len() == 0 => {
                 let Constant { offset, len, .. } = self.program.constants[initial];
-                Some(&self.program.memory[offset..offset + len])
+                Ok(Some(Cow::Borrowed(&self.program.memory[offset..offset + len])))
             }
-            (kept, _) => Some(kept),
+            (kept, _) => Ok(Some(kept.read()?)),
         }
     }
 
@@ -433,29 +503,35 @@ impl Session {
     /// size than calls need is dropped by the next one.
     pub fn set_kept(&mut self, name: &str, bytes: &[u8]) -> bool {
         let index = self.program.kept.iter().position(|k| k.name == name);
-        index.iter().for_each(|i| self.kept[*i] = bytes.into());
+        index.iter().for_each(|i| self.kept[*i] = Room::Host(bytes.into()));
         index.is_some()
     }
 
     /// Times each launch of an entry, after a call has bound it.
-    pub fn profile(&mut self, entry: usize) -> Vec<Timed> {
-        let Some(Some(bound)) = self.bound.get_mut(entry) else { return vec![] };
+    pub fn profile(&mut self, entry: usize) -> Result<Vec<Timed>, CallError> {
+        let Some(Some(bound)) = self.bound.get_mut(entry) else { return Ok(vec![]) };
         let plan = &self.program.entries[entry];
         let mut times = vec![(0, 0); plan.steps.len()];
-        let all = 0..plan.steps.len();
-        bound.steps.run(all, &mut |index, step| {
-            let start = std::time::Instant::now();
-            self.pool.run(&Task { kernel: step.kernel, tables: &step.tables }, step.tasks, step.chunk);
-            times[index].0 += start.elapsed().as_nanos() as u64;
+        let (pool, queue) = (&mut self.pool, &mut self.queue);
+        bound.steps.run_all(&mut |index, step| {
+            times[index].0 += match queue {
+                Some(queue) => queue.timed(|queue| step.run(pool, Some(queue)))?,
+                None => {
+                    let start = std::time::Instant::now();
+                    step.run(pool, None)?;
+                    start.elapsed().as_nanos() as u64
+                }
+            };
             times[index].1 += 1;
-        });
+            Ok(())
+        })?;
         let timed = |(step, (nanoseconds, runs)): (&Step, (u64, u64))| {
             let Launch { name, source, work, bytes, .. } = step.launch()?;
             let (name, source) = (name.clone(), source.clone());
             let all = |f: &Formula| runs.saturating_mul(f.evaluate(&bound.symbols).unwrap_or(0).max(0) as u64);
             Some(Timed { name, source, nanoseconds, work: all(work), bytes: all(bytes) })
         };
-        plan.steps.iter().zip(times).filter_map(timed).collect()
+        Ok(plan.steps.iter().zip(times).filter_map(timed).collect())
     }
 
     fn prepare(&mut self, entry: usize, inputs: &[impl AsView]) -> Result<(), CallError> {
@@ -465,7 +541,7 @@ impl Session {
             return Err(CallError::InputCount { entry: plan.name.clone(), expected, got });
         }
         if let Some(bound) = &self.bound[entry]
-            && bound.arena == self.arena.as_ptr() as usize
+            && bound.arena == self.arena.address()
             && plan.inputs.iter().zip(inputs).all(|(port, view)| fits(port, &view.as_view(), &bound.symbols))
             && plan.symbols.iter().zip(&bound.symbols).all(|(symbol, n)| match &symbol.chosen {
                 Chosen::ByDims => true,
@@ -476,6 +552,11 @@ impl Session {
         }
         let views: Vec<View> = inputs.iter().map(AsView::as_view).collect();
         let symbols = solve(plan, &views)?;
+        if self.queue.is_none()
+            && let Some(device) = self.program.device()?
+        {
+            self.queue = Some(device.queue()?);
+        }
         self.bind(entry, symbols)
     }
 
@@ -490,23 +571,26 @@ impl Session {
             bytes.push(usize::try_from(value(&buffer.bytes)?).map_err(|_| overflow())?);
         }
         let (offsets, peak) = place(plan, &bytes).ok_or_else(overflow)?;
-        let room = |bytes: usize| AlignedBytes::try_zeroed(bytes).ok_or_else(|| no_memory(plan, &symbols, bytes));
+        let queue = self.queue.as_ref();
         if peak > self.arena.len() {
             // Half as much again, so that sizes that grow from call to call seldom need new memory.
-            let more = AlignedBytes::try_zeroed(peak.max(self.arena.len() / 2 * 3));
-            self.arena = more.map_or_else(|| room(peak), Ok)?;
+            let more = Room::zeroed(queue, peak.max(self.arena.len() / 2 * 3));
+            let more = more.or_else(|| Room::zeroed(queue, peak));
+            self.arena = more.ok_or_else(|| no_memory(plan, &symbols, peak))?;
         }
         let threads = self.pool.threads();
         let launches = plan.steps.iter().filter_map(Step::launch);
         let scratch = launches.map(|s| s.scratch).max().unwrap_or(0);
-        if self.scratch.first().is_none_or(|s| s.len() < scratch) {
+        let room = |bytes: usize| AlignedBytes::try_zeroed(bytes).ok_or_else(|| no_memory(plan, &symbols, bytes));
+        if queue.is_none() && self.scratch.first().is_none_or(|s| s.len() < scratch) {
             self.scratch = (0..threads).map(|_| room(scratch)).collect::<Result<_, _>>()?;
             // Tables of other entries point to the old memory.
             self.bound.iter_mut().for_each(|b| *b = None);
         }
-        let arena = self.arena.as_mut_ptr() as u64;
+        let arena = self.arena.address();
+        let constants = queue.map_or(program.memory.as_ptr() as u64, |q| q.device().constants());
         let address = |place: &Place, buffer: usize| match place {
-            Place::Constant(c) => Some(program.constant(*c) as u64),
+            Place::Constant(c) => Some(constants + program.constants[*c].offset as u64),
             Place::Arena { .. } => Some(arena + offsets[buffer] as u64),
             // Only a call knows.
             _ => None,
@@ -515,19 +599,37 @@ impl Session {
         for step in &plan.steps {
             steps.push(match step {
                 Step::Launch(step) => {
-                    let mut table = vec![&raw mut *self.error as u64];
+                    let mut table = vec![queue.map_or(&raw mut *self.error as u64, Queue::error_address)];
                     table.resize(step.buffers.len() + 1, 0);
                     for size in &step.sizes {
                         table.push(value(size)? as u64);
                     }
+                    let tasks = step.tasks.iter().map(value).collect::<Result<Vec<_>, _>>()?;
+                    let work = match &program.kernels {
+                        Kernels::Cpu(code) => {
+                            let cost = value(&step.work)? / OPERATIONS_PER_NS;
+                            shared_out(code.kernel(step.kernel), tasks[0], cost, threads as i64).ok_or_else(overflow)?
+                        }
+                        Kernels::Cuda(kernels) => match kernels[step.kernel] {
+                            CudaKernel::Loops { most, .. } => {
+                                if step.buffers.iter().any(|b| bytes[*b] as u64 > most) {
+                                    return Err(overflow());
+                                }
+                                Work::Blocks { kernel: step.kernel, grid: grid(&tasks).ok_or_else(overflow)? }
+                            }
+                            CudaKernel::Routine(helper) => {
+                                let bytes = step.buffers.iter().map(|b| bytes[*b]).collect();
+                                Work::Routine { helper, tasks: tasks[0], bytes }
+                            }
+                        },
+                    };
                     let with_scratch =
                         |s: &mut AlignedBytes| table.iter().copied().chain([s.as_mut_ptr() as u64]).collect();
-                    let tables = self.scratch.iter_mut().map(with_scratch).collect();
-                    let (tasks, cost) = (value(&step.tasks)?, value(&step.work)? / OPERATIONS_PER_NS);
-                    // What threads share out is counted in parts of this.
-                    tasks.checked_mul(threads as i64).ok_or_else(overflow)?;
-                    let chunk = if cost < SHARE_NS { tasks.max(1) } else { chunk(tasks, threads as i64) };
-                    BoundStep::Launch(BoundLaunch { kernel: program.code.kernel(step.kernel), tables, tasks, chunk })
+                    let tables = match queue {
+                        Some(_) => vec![table],
+                        None => self.scratch.iter_mut().map(with_scratch).collect(),
+                    };
+                    BoundStep::Launch(BoundLaunch { work, tables })
                 }
                 Step::Loop(around) => {
                     let moves = around.moves.iter().map(|m| (m.step, m.slot)).collect();
@@ -575,18 +677,44 @@ impl Session {
             tensor::size_in_bytes(port.elem, &shape).ok_or_else(overflow)?;
             outputs.push(shape);
         }
-        let shared = |s: &BoundStep| matches!(s, BoundStep::Launch(l) if l.tasks > l.chunk);
-        let alone = threads == 1 || !steps.iter().any(shared);
-        let whole = alone.then(|| Whole {
-            entry: program.code.entry(entry),
+        let one = |s: &BoundStep| match s {
+            BoundStep::Launch(BoundLaunch { work: Work::Tasks { tasks, chunk, .. }, .. }) => {
+                threads == 1 || tasks <= chunk
+            }
+            BoundStep::Launch(_) => false,
+            BoundStep::Loop(_) => true,
+        };
+        let whole = |code: &Arc<Code>, steps: &mut Vec<BoundStep>| Whole {
+            entry: code.entry(entry),
             tables: steps.iter_mut().map(BoundStep::address).collect(),
             counts: steps.iter().map(BoundStep::count).collect(),
-        });
-        let (steps, arena) = (Steps(steps), arena as usize);
+        };
+        let whole = match &program.kernels {
+            Kernels::Cpu(code) if steps.iter().all(one) => Some(whole(code, &mut steps)),
+            _ => None,
+        };
+        let staged = match queue {
+            None => None,
+            Some(queue) => {
+                let of = |ports: &[Port]| {
+                    let sizes = ports.iter().map(|port| {
+                        let dims = port.dims.iter().map(|d| usize::try_from(value(d)?).map_err(|_| overflow()));
+                        let dims = dims.collect::<Result<Vec<_>, _>>()?;
+                        tensor::size_in_bytes(port.elem, &dims).ok_or_else(overflow)
+                    });
+                    let room = |n: Result<usize, CallError>| {
+                        n.and_then(|n| queue.zeroed(n).map_err(|_| no_memory(plan, &symbols, n)))
+                    };
+                    sizes.map(room).collect::<Result<Vec<_>, CallError>>()
+                };
+                Some(Staged { inputs: of(&plan.inputs)?, outputs: of(&plan.outputs)? })
+            }
+        };
+        let steps = Steps(steps);
         let changing = |b: &PlanBuffer| matches!(b.place, Place::Kept(_) | Place::Next(_));
         let kept = plan.buffers.iter().zip(&bytes).filter(|(b, _)| changing(b)).map(|(b, n)| (b.place.clone(), *n));
         let kept = kept.collect();
-        self.bound[entry] = Some(Bound { symbols, outputs, steps, whole, kept, patches, arena, peak });
+        self.bound[entry] = Some(Bound { symbols, outputs, steps, whole, kept, patches, staged, arena, peak });
         Ok(())
     }
 }
@@ -599,29 +727,80 @@ impl Entry {
     }
 }
 
+impl Staged {
+    /// Runs steps on a GPU, inputs copied there and outputs from there; gives the error word.
+    fn call(
+        &mut self,
+        queue: &mut Queue,
+        pool: &mut Pool,
+        steps: &mut Steps,
+        inputs: &[impl AsView],
+        outputs: &mut [impl AsViewMut],
+    ) -> Result<i64, DeviceError> {
+        for (room, input) in self.inputs.iter_mut().zip(inputs) {
+            room.write(input.as_view().bytes)?;
+        }
+        queue.set_error(0)?;
+        steps.run_all(&mut |_, step| step.run(pool, Some(queue)))?;
+        let error = queue.error()?;
+        if error == 0 {
+            for (room, output) in self.outputs.iter().zip(outputs) {
+                room.read(output.as_view_mut().bytes)?;
+            }
+        }
+        Ok(error)
+    }
+}
+
+/// Tasks of machine code for threads, given the nanoseconds that they cost. Nothing if there are more than can be counted.
+fn shared_out(kernel: KernelFn, tasks: i64, cost: i64, threads: i64) -> Option<Work> {
+    // What threads share out is counted in parts of this.
+    tasks.checked_mul(threads)?;
+    let chunk = if cost < SHARE_NS { tasks.max(1) } else { chunk(tasks, threads) };
+    Some(Work::Tasks { kernel, tasks, chunk })
+}
+
+/// Blocks in each dimension; nothing if they are more than a GPU takes.
+fn grid(blocks: &[i64]) -> Option<[u32; 3]> {
+    let most = [i32::MAX as i64, u16::MAX as i64, u16::MAX as i64];
+    let fits = blocks.len() == 3 && blocks.iter().zip(most).all(|(n, most)| (0..=most).contains(n));
+    fits.then(|| std::array::from_fn(|d| blocks[d] as u32))
+}
+
 /// Gives what is kept the sizes of a call. What has another size starts as at first: as a constant, or as zeros. Where
 /// there is no memory for it, gives the bytes that were wanted.
 fn make_room(
     program: &Program,
+    queue: Option<&Queue>,
     sizes: &[(Place, usize)],
-    kept: &mut [AlignedBytes],
-    next: &mut [AlignedBytes],
-) -> Result<(), usize> {
+    kept: &mut [Room],
+    next: &mut [Room],
+) -> Result<Result<(), usize>, DeviceError> {
     for (place, bytes) in sizes {
-        let room = || AlignedBytes::try_zeroed(*bytes).ok_or(*bytes);
+        let room = || Room::zeroed(queue, *bytes);
         match place {
             Place::Kept(k) if kept[*k].len() != *bytes => {
-                kept[*k] = room()?;
+                let Some(mut room) = room() else { return Ok(Err(*bytes)) };
                 if let Some(initial) = program.kept[*k].initial {
                     let Constant { offset, .. } = program.constants[initial];
-                    kept[*k].copy_from_slice(&program.memory[offset..offset + bytes]);
+                    room.write(&program.memory[offset..offset + bytes])?;
                 }
+                kept[*k] = room;
             }
-            Place::Next(k) if next[*k].len() != *bytes => next[*k] = room()?,
+            // What a caller gave goes to where the work is done.
+            Place::Kept(k) if queue.is_some() && matches!(kept[*k], Room::Host(_)) => {
+                let Some(mut room) = room() else { return Ok(Err(*bytes)) };
+                room.write(&kept[*k].read()?)?;
+                kept[*k] = room;
+            }
+            Place::Next(k) if next[*k].len() != *bytes => match room() {
+                Some(room) => next[*k] = room,
+                None => return Ok(Err(*bytes)),
+            },
             _ => {}
         }
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 fn no_memory(plan: &Entry, symbols: &[i64], bytes: usize) -> CallError {

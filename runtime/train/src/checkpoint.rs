@@ -1,10 +1,11 @@
 //! Files of a run: the weights of each model, and all that is needed to go on.
 
 use crate::{Kept, State, TrainError, Trainer};
+use engine::CallError;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use tensor::Tensor;
 use tensor::safetensors::{Stored, Weights, write, write_with};
-use tensor::{FileError, Tensor};
 
 /// Where the state of a run lies in the metadata of its file.
 const STATE: &str = "nnc.training";
@@ -27,19 +28,19 @@ impl Trainer {
         roots
     }
 
-    fn tensor(&self, kept: &Kept) -> Tensor {
-        match self.session.kept(&kept.name) {
+    fn tensor(&self, kept: &Kept) -> Result<Tensor, CallError> {
+        Ok(match self.session.kept(&kept.name)? {
             Some(bytes) if !bytes.is_empty() => {
-                Tensor { elem: kept.elem, shape: kept.shape.clone(), bytes: bytes.into() }
+                Tensor { elem: kept.elem, shape: kept.shape.clone(), bytes: bytes[..].into() }
             }
             // Not needed so far.
             _ => Tensor::zeros(kept.elem, &kept.shape),
-        }
+        })
     }
 
     /// Writes the weights of the models as `nnc run` takes them, whole or not at all: one file, or `FILE-NAME.safetensors` for each
     /// model if there are several. Gives the files' names.
-    pub fn save_weights(&self, path: &Path) -> Result<Vec<PathBuf>, FileError> {
+    pub fn save_weights(&self, path: &Path) -> Result<Vec<PathBuf>, TrainError> {
         let roots = self.roots();
         let mut files = vec![];
         for root in &roots {
@@ -52,9 +53,10 @@ impl Trainer {
             };
             let below = |name: &'_ str| Some(name.strip_prefix(root)?.strip_prefix('.')?.to_string());
             let changing = self.kept.iter().filter(|k| k.of_model);
-            let changing = changing.filter_map(|k| Some((below(&k.name)?, self.tensor(k))));
-            let frozen = self.frozen.iter().filter_map(|(name, t)| Some((below(name)?, t.clone())));
-            let tensors: Vec<(String, Tensor)> = changing.chain(frozen).collect();
+            let changing = changing.filter_map(|k| Some((below(&k.name)?, k)));
+            let changing = changing.map(|(name, k)| Ok((name, self.tensor(k)?)));
+            let frozen = self.frozen.iter().filter_map(|(name, t)| Some(Ok((below(name)?, t.clone()))));
+            let tensors = changing.chain(frozen).collect::<Result<Vec<(String, Tensor)>, CallError>>()?;
             write(&file, tensors.iter().map(|(name, t)| (name.as_str(), stored(t))))?;
             files.push(file);
         }
@@ -62,12 +64,12 @@ impl Trainer {
     }
 
     /// Writes everything that the run depends on, as it is now, whole or not at all.
-    pub fn save_checkpoint(&self, path: &Path) -> Result<(), FileError> {
-        let tensors: Vec<Tensor> = self.kept.iter().map(|k| self.tensor(k)).collect();
+    pub fn save_checkpoint(&self, path: &Path) -> Result<(), TrainError> {
+        let tensors = self.kept.iter().map(|k| self.tensor(k)).collect::<Result<Vec<Tensor>, CallError>>()?;
         let tensors = self.kept.iter().zip(&tensors).map(|(k, t)| (k.name.as_str(), stored(t)));
         // Numbers and their lists always have a text.
         let state = serde_json::to_string(&self.state).unwrap_or_default();
-        write_with(path, tensors, HashMap::from([(STATE.to_string(), state)]))
+        Ok(write_with(path, tensors, HashMap::from([(STATE.to_string(), state)]))?)
     }
 
     /// Goes on from a checkpoint of the same program.

@@ -244,9 +244,14 @@ impl Apply<'_> {
     ) -> Result<Affine, ScheduleError> {
         let mut inside = env.clone();
         for state in &mut inside.vars {
-            if matches!(state.mark, Some(Mark::Serial | Mark::Parallel | Mark::Block(_) | Mark::Thread(_))) {
-                state.bind = Bind::Const(0);
-                state.base = Affine::default();
+            match state.mark {
+                Some(Mark::Serial | Mark::Parallel | Mark::Block(_)) => {
+                    state.bind = Bind::Const(0);
+                    state.base = Affine::default();
+                }
+                // A thread may have a part in several regions of its loop, each with registers of its own.
+                Some(Mark::Thread(_)) => state.bind = Bind::Const(0),
+                _ => {}
             }
         }
         let indices: Vec<Affine> = at.iter().flatten().map(|a| self.at(a, &inside)).collect();

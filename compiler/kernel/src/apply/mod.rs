@@ -11,7 +11,7 @@ mod translate;
 mod widen;
 
 use crate::affine::{Affine, BufferId, Extent, SizeId, VarId};
-use crate::expr::{Expr, Exprs};
+use crate::expr::{Expr, Exprs, Subscript};
 use crate::nest::{Buffer, Kernel, Role, Stage, unique};
 use crate::schedule::{Loop, Mark, Nest, Policy, Schedule, ScheduleError, error};
 use crate::scheduled::{LoopKind, LoopVar, Place, Scheduled, SizeInfo, SizeValue, Stmt, Storage};
@@ -38,28 +38,34 @@ pub fn apply(kernel: &Kernel, schedule: &Schedule, lanes: i64) -> Result<Schedul
     Ok(apply.finish())
 }
 
-/// The kernel after `stage B as P` for each pair: P is written from B first, and what read B reads P.
+/// The kernel after `stage B as P` for each pair. What a caller passes in as B is copied to P first, and the first place that
+/// reads B reads P, so that a second copy is for the second place; what a stage computes into B is computed into P and then copied to B.
 pub fn stage_copies(kernel: &Kernel, copies: &[(String, String)]) -> Result<Kernel, ScheduleError> {
     let mut kernel = kernel.clone();
     for (name, copy) in copies {
         let Some(from) = kernel.buffer_named(name) else { return error(format!("no buffer `{name}` to stage")) };
         let Buffer { elem, dims, .. } = kernel.buffers[from.index()].clone();
         let to = kernel.buffer(copy.clone(), Role::Temp, elem, &dims);
-        let (mut at, mut apart) = (None, false);
+        if let Some(computed) = kernel.stages.iter().position(|s| s.target == from) {
+            let at = kernel.stages[computed].at.clone();
+            kernel.stages[computed].target = to;
+            let value = kernel.load(to, at.iter().cloned().map(Subscript::Affine).collect());
+            kernel.stages.insert(computed + 1, Stage { target: from, at, value });
+            continue;
+        }
+        let mut at: Option<Vec<Subscript>> = None;
         let mut stages = kernel.stages.clone();
         for stage in &mut stages {
             stage.value = kernel.exprs.rewrite(stage.value, &mut |exprs, expr, elem| match expr {
-                Expr::Load { buffer, at: read, guard } if buffer == from => {
-                    apart |= *at.get_or_insert_with(|| read.clone()) != read;
+                Expr::Load { buffer, at: read, guard }
+                    if buffer == from && at.get_or_insert_with(|| read.clone()) == &read =>
+                {
                     exprs.intern(Expr::Load { buffer: to, at: read, guard }, elem)
                 }
                 other => exprs.intern(other, elem),
             });
         }
         let Some(at) = at else { return error(format!("`{name}` is staged but not read")) };
-        if apart {
-            return error(format!("`{name}` is read at several places and has no one copy"));
-        }
         let each = |a: &&Affine| a.as_var().is_some() || a.as_constant() == Some(0);
         let plain = at.iter().map(|s| s.as_affine().filter(each).cloned());
         let Some(target) = plain.collect::<Option<Vec<Affine>>>() else {

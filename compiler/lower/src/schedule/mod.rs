@@ -2,47 +2,64 @@
 //!
 //! Nothing here changes what is computed; a schedule that does not apply is an error of the chooser and found at once.
 
-mod attention;
-mod contraction;
-mod convolution;
-mod pointwise;
-mod rows;
+mod cpu;
+mod cuda;
 mod shape;
 
+use crate::build::Style;
+pub use cpu::Vectors;
 use graph::GroupKind;
-use kernel::{Buffer, Kernel, Role, Schedule, ScheduleError};
+use kernel::{Kernel, Schedule, ScheduleError};
 use shape::{Shape, StageShape};
 
-/// What a schedule needs to know of a machine.
+/// What schedules are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
+pub enum Target {
+    Cpu(Vectors),
+    /// Blocks of threads on a GPU of NVIDIA.
+    Cuda,
+}
+
+impl Target {
     /// Elements of 32 bits in a vector.
-    pub lanes: i64,
-    /// Vector registers.
-    pub registers: i64,
+    pub fn lanes(&self) -> i64 {
+        match self {
+            Target::Cpu(vectors) => vectors.lanes,
+            Target::Cuda => cuda::LANES,
+        }
+    }
+
+    /// How kernels are built for it.
+    pub fn style(&self) -> Style {
+        match self {
+            Target::Cpu(_) => Style { turns: true, keeps: |_| true },
+            Target::Cuda => Style { turns: false, keeps: cuda::keeps },
+        }
+    }
 }
 
 /// Extents that are known only when running are guessed as this, or their maximum if that is smaller.
 const GUESS: i64 = 128;
 
-/// A guess for extents without a maximum, when it comes to which loop threads share: most calls have small batches.
-const BATCH: i64 = 4;
-
 /// The schedule of a kernel.
 pub fn choose(kernel: &Kernel, kind: GroupKind, target: &Target) -> Result<Schedule, ScheduleError> {
     let shape = Shape::of(kernel);
-    let text = match kind {
-        GroupKind::Attention => attention::text(&shape, target),
-        GroupKind::Contraction => contraction::text(&shape, target),
-        GroupKind::Row => rows::text(&shape, target),
-        GroupKind::Pointwise | GroupKind::Scan => pointwise::text(&shape, target),
+    let text = match target {
+        Target::Cpu(vectors) => cpu::text(&shape, kind, vectors),
+        Target::Cuda => cuda::text(&shape, kind),
     };
     text.unwrap_or_else(|| plain(&shape)).parse()
 }
 
-/// One loop for each axis, nothing shared: right for every kernel without temporaries of unknown size.
-pub fn fallback(kernel: &Kernel) -> Result<Schedule, ScheduleError> {
-    plain(&Shape::of(kernel)).parse()
+/// A schedule that is right for every kernel without temporaries of unknown size: on a CPU one loop for each axis, nothing
+/// shared; on a GPU a thread for each element.
+pub fn fallback(kernel: &Kernel, target: &Target) -> Result<Schedule, ScheduleError> {
+    let shape = Shape::of(kernel);
+    let text = match target {
+        Target::Cpu(_) => None,
+        Target::Cuda => cuda::fallback(&shape),
+    };
+    text.unwrap_or_else(|| plain(&shape)).parse()
 }
 
 fn plain(shape: &Shape) -> String {
@@ -51,57 +68,6 @@ fn plain(shape: &Shape) -> String {
         format!("{}: {}", s.name, axes.join(" "))
     });
     format!("nest {}", nests.collect::<Vec<_>>().join(", "))
-}
-
-/// Splits of one axis into vectors: loops over blocks of `unroll` vectors, vectors, lanes. The names are derived from
-/// the axis.
-fn vectors(shape: &Shape, axis: kernel::VarId, unroll: i64, target: &Target) -> String {
-    let (name, lanes) = (shape.name(axis), target.lanes);
-    let block = lanes * unroll;
-    let policy = match shape.extent(axis) {
-        kernel::Extent::Const(_) => block.to_string(),
-        kernel::Extent::Size(_) if unroll > 1 => format!("chain {block}+{lanes}+mask"),
-        kernel::Extent::Size(_) => format!("chain {block}+mask"),
-    };
-    format!("split {name} {policy} {name}o {name}t; split {name}t {lanes} {name}v {name}l; ")
-}
-
-/// Results of this many bytes leave the caches before anybody reads them, so they are stored past them.
-const STREAMED: i64 = 8 << 20;
-
-/// `stream …` for the large results that are stored by whole vectors.
-fn streams(shape: &Shape, target: &Target) -> String {
-    let large = |s: &&StageShape| {
-        let buffer = shape.target(s);
-        let vectors = buffer.dims.last().and_then(|d| d.as_const()).is_some_and(|n| n % target.lanes == 0);
-        s.role == Role::Out && vectors && bytes(buffer).is_some_and(|n| n >= STREAMED)
-    };
-    shape.stages.iter().filter(large).map(|s| format!("stream {}; ", s.name)).collect()
-}
-
-/// Size of a buffer, where it is known.
-fn bytes(buffer: &Buffer) -> Option<i64> {
-    let extents = buffer.dims.iter().map(|d| d.as_const());
-    extents.product::<Option<i64>>().map(|n| n * buffer.elem.size() as i64)
-}
-
-/// How many vectors to take together of an axis: four, or fewer where that leaves less of the last block unused.
-fn unroll_of(shape: &Shape, axis: kernel::VarId, target: &Target) -> i64 {
-    match shape.extent(axis) {
-        kernel::Extent::Const(n) => ceil_div(n, target.lanes).clamp(1, 4),
-        kernel::Extent::Size(_) => 4,
-    }
-}
-
-/// Loops over `axes`, outermost first; the largest of them, by guess, is shared by threads.
-fn outer_loops(shape: &Shape, axes: &[kernel::VarId]) -> String {
-    let tasks = |a: kernel::VarId| match shape.bounded(a) {
-        true => shape.guess(a),
-        false => BATCH,
-    };
-    let largest = axes.iter().rev().max_by_key(|a| tasks(**a)).copied();
-    let mark = |a: &kernel::VarId| if Some(*a) == largest && tasks(*a) > 1 { "|" } else { "" };
-    axes.iter().map(|a| format!("{}{}", shape.name(*a), mark(a))).collect::<Vec<_>>().join(" ")
 }
 
 /// `layout B 0 1 2 local …` for a temporary that is private to iterations of some variables.

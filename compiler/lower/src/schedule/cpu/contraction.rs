@@ -1,7 +1,7 @@
 //! Products and convolutions: a tile of rows by vectors of columns held in registers while the reduction runs.
 
 use super::shape::Access;
-use super::{Shape, StageShape, Target, ceil_div, local};
+use super::{Shape, StageShape, Vectors, ceil_div, local};
 use kernel::{Extent, Role, VarId};
 
 /// At so few rows a product waits for its weights, not for arithmetic.
@@ -43,7 +43,7 @@ pub fn roles(stage: &StageShape) -> Option<Roles> {
 
 /// Vectors across and rows of a tile that fits the registers: accumulators, the vectors of one step, one to spare.
 /// Where the number of rows is known only when running (`None`), tiles of few rows count too.
-pub fn tile(columns: i64, rows: Option<i64>, target: &Target) -> (i64, i64) {
+pub fn tile(columns: i64, rows: Option<i64>, target: &Vectors) -> (i64, i64) {
     let across = ceil_div(columns, target.lanes);
     let rows_of = |v: i64| ((target.registers - 2 - v) / v).max(1);
     // A multiply-add takes four cycles; with fewer accumulators the next one waits.
@@ -62,7 +62,7 @@ pub fn tile(columns: i64, rows: Option<i64>, target: &Target) -> (i64, i64) {
     (vectors, rows_of(vectors))
 }
 
-pub fn text(shape: &Shape, target: &Target) -> Option<String> {
+pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     let window = super::convolution::text(shape, target).or_else(|| super::convolution::depthwise(shape, target));
     if window.is_some() {
         return window;
@@ -201,7 +201,7 @@ pub fn transposed_copy(
     along: VarId,
     plain: &[Option<VarId>],
     text: &mut String,
-    target: &Target,
+    target: &Vectors,
 ) -> Option<String> {
     let name = &shape.buffer(&roles.vector).name;
     let at = plain.iter().position(|v| *v == Some(along))?;

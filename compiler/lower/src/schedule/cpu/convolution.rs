@@ -2,10 +2,10 @@
 //! finished tile is turned in the cache and stored along the rows of the image.
 
 use super::contraction::{marked, packed, reduction_loops};
-use super::{Shape, Target, ceil_div};
+use super::{Shape, Vectors, ceil_div};
 use kernel::{Role, VarId};
 
-pub fn text(shape: &Shape, target: &Target) -> Option<String> {
+pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     let [sums, last] = &shape.stages[..] else { return None };
     if sums.role != Role::Temp || last.free != sums.free || !last.reduced.is_empty() {
         return None;
@@ -65,7 +65,7 @@ pub fn text(shape: &Shape, target: &Target) -> Option<String> {
 const ROWS: i64 = 4;
 
 /// Windows over one channel each: vectors along the rows of the image, several rows at once.
-pub fn depthwise(shape: &Shape, target: &Target) -> Option<String> {
+pub fn depthwise(shape: &Shape, target: &Vectors) -> Option<String> {
     let [stage] = &shape.stages[..] else { return None };
     let (a, b) = stage.reduction.as_ref()?.product.as_ref()?;
     let ([a], [b]) = (&a[..], &b[..]) else { return None };
@@ -116,7 +116,7 @@ struct Image {
 }
 
 /// Vectors of channels, and pixels along and across rows, of the tile that takes the fewest cycles for an output.
-fn tile(image: &Image, target: &Target) -> (i64, i64, i64) {
+fn tile(image: &Image, target: &Vectors) -> (i64, i64, i64) {
     let lanes = ceil_div(image.channels, target.lanes);
     let covered = |n: i64, by: i64| (ceil_div(n, by) * by) as f64 / n as f64;
     let mut best = (f64::INFINITY, (1, 1, 1));

@@ -1,13 +1,13 @@
 //! Each element on its own: vectors along the axis of contiguous stores, four at a time; squares of lanes by lanes where
 //! what is loaded lies along another axis.
 
-use super::{Shape, StageShape, Target, outer_loops, streams, unroll_of, vectors};
+use super::{Shape, StageShape, Vectors, outer_loops, streams, unroll_of, vectors};
 use kernel::VarId;
 
 /// Elements that one task of a kernel with a single axis takes: 16 KiB, enough to be worth waking a thread for.
 const TASK: i64 = 4096;
 
-pub fn text(shape: &Shape, target: &Target) -> Option<String> {
+pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     let first = shape.stages.first()?;
     let alike = |s: &StageShape| s.free == first.free && s.reduced.is_empty() && s.contiguous == first.contiguous;
     if !shape.stages.iter().all(alike) {
@@ -70,7 +70,7 @@ fn by_turns(shape: &Shape, stage: &StageShape, along: VarId) -> Option<VarId> {
 }
 
 /// An axis along which something is loaded that lies across the vectors, long enough for squares.
-fn across(shape: &Shape, stage: &StageShape, along: VarId, target: &Target) -> Option<VarId> {
+fn across(shape: &Shape, stage: &StageShape, along: VarId, target: &Vectors) -> Option<VarId> {
     let turned = |v: &VarId| stage.loads.iter().any(|l| l.contiguous(*v) && l.uses(along) && !l.guarded);
     let long = |v: &VarId| shape.extent(*v).as_const().is_some_and(|n| n >= target.lanes);
     stage.free.iter().copied().find(|v| *v != along && long(v) && turned(v))

@@ -1,9 +1,9 @@
 //! Reductions over rows, and what makes and uses the rows: each row is read into the cache once and stays there.
 
-use super::{Shape, StageShape, Target, bytes, local, outer_loops, streams, unroll_of, vectors};
+use super::{Shape, StageShape, Vectors, bytes, local, outer_loops, streams, unroll_of, vectors};
 use kernel::{Role, VarId};
 
-pub fn text(shape: &Shape, target: &Target) -> Option<String> {
+pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     let outer = common_axes(shape);
     let inner = |s: &StageShape| -> Vec<VarId> {
         s.free.iter().chain(&s.reduced).copied().filter(|v| !outer.contains(v)).collect()
@@ -95,7 +95,7 @@ pub fn leaves(stages: &[StageShape], loops: &dyn Fn(&StageShape) -> String) -> S
 }
 
 /// A single reduction along an axis that is not contiguous: vectors along the axis of the stores.
-fn columns(shape: &Shape, target: &Target) -> Option<String> {
+fn columns(shape: &Shape, target: &Vectors) -> Option<String> {
     let [stage] = &shape.stages[..] else { return None };
     let along = stage.contiguous?;
     let contiguous = stage.reduction.as_ref()?.loads.iter().all(|l| !l.uses(along) || l.contiguous(along));

@@ -2,10 +2,10 @@
 
 use super::contraction::{reduction_loops, roles, row_split, transposed_copy};
 use super::rows::leaves;
-use super::{Shape, StageShape, Target, ceil_div, local, vectors};
+use super::{Shape, StageShape, Vectors, ceil_div, local, vectors};
 use kernel::{Extent, Role};
 
-pub fn text(shape: &Shape, target: &Target) -> Option<String> {
+pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     let (first, middle) = shape.stages.split_first()?;
     let (last, middle) = middle.split_last()?;
     let (scores, product) = (roles(first)?, roles(last)?);
