@@ -1,12 +1,19 @@
 #!/usr/bin/env bash
-# benches/gpu.sh OUT: the kernels that nnc emits as CUDA C++, on a machine with a GPU, cupy and PyTorch but no Rust.
-# GPU_CASES names the release binary `gpu_cases`, built anywhere; without it the one in target/release is taken.
+# benches/gpu.sh OUT: programs and kernels for GPUs, on a machine with a GPU, NVRTC, cupy and PyTorch but no Rust. It takes
+# the release binaries `gpu_check`, `gpu_cases` and `nnc`, built anywhere, from the folder BIN, or else from target/release.
 set -euo pipefail
 out=${1:?usage: benches/gpu.sh OUT, a folder}
 here=$(cd "$(dirname "$0")" && pwd)
-cases=${GPU_CASES:-$here/../target/release/gpu_cases}
+bin=${BIN:-$here/../target/release}
 mkdir -p "$out"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | tee "$out/device.txt"
-timeout 60 "$cases" >"$out/cases.jsonl"
+cd "$here/.."
+status=0
+# Every operator case and whole models against f64; ends with an error if one is wrong.
+timeout 120 "$bin/gpu_check" | tee "$out/check.jsonl" || status=1
+# Whole models beside PyTorch.
+timeout 150 python3 "$here/gpu_models.py" "$bin/nnc" "$out/models.json" || status=1
+timeout 60 "$bin/gpu_cases" >"$out/cases.jsonl"
 # Ends with an error if a kernel is wrong; gpu.json says which.
-timeout 280 python3 "$here/gpu.py" "$out/cases.jsonl" "$out/gpu.json"
+timeout 150 python3 "$here/gpu.py" "$out/cases.jsonl" "$out/gpu.json" || status=1
+exit $status

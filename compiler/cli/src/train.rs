@@ -1,6 +1,6 @@
 //! `nnc train`: runs a `train` block, with progress, files to go on from, and an orderly end on Ctrl-C.
 
-use crate::{Failure, Source};
+use crate::{Failure, Source, Wanted};
 use nnc::TrainOptions;
 use nnc::train::{End, Event, Named, TrainError, Trainer, resume_path};
 use serde_json::{Map, Value, json};
@@ -51,6 +51,9 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<String, Failure> {
+    if !matches!(arguments.source.target, None | Some(Wanted::These(nnc::Target::Cpu(_)))) {
+        return Err(Failure("error: training runs on CPUs; leave out --target".into()));
+    }
     let options =
         TrainOptions { threads: arguments.threads as usize, seed: arguments.seed, data: arguments.data.clone() };
     let mut trainer = arguments.source.compiler()?.trainer(arguments.train.as_deref(), &options)?;
