@@ -393,14 +393,18 @@ fn product<'s>(shape: &'s Shape) -> Option<Product<'s>> {
 impl Product<'_> {
     /// `layout …` of both copies, private to a tile of rows or columns and to a step of the sum.
     fn layouts(&self, shape: &Shape) -> String {
-        let outer = [self.row, self.column].map(|v| format!("{}o", shape.name(v)));
-        let layout = |((copy, side), outer): ((&String, &&Access), &String)| {
-            let dims: Vec<String> = (0..side.at.len()).map(|d| d.to_string()).collect();
+        let layout = |((copy, side), var): ((&String, &&Access), VarId)| {
+            let dim = |v: VarId| side.at.iter().position(|s| s.as_affine().is_some_and(|a| a.uses(v))).unwrap_or(0);
+            let (deep, along) = (dim(self.depth), dim(var));
+            let rest = (0..side.at.len()).filter(|d| ![deep, along].contains(d)).map(|d| format!("{d} "));
             let apart: Vec<&str> = self.apart.iter().filter(|v| side.uses(**v)).map(|v| shape.name(*v)).collect();
-            let (dims, apart) = (dims.join(" "), apart.join(" "));
-            format!("layout {copy} {dims} local {apart} {outer} {}o; ", shape.name(self.depth))
+            // One place of the sum after the other, and each in other banks than the one before: then threads that read
+            // side by side, and those that write one above the other, do not wait for each other.
+            let order = format!("{}{deep} {along}+1", rest.collect::<String>());
+            let (outer, step) = (shape.name(var), shape.name(self.depth));
+            format!("layout {copy} {order} local {} {outer}o {step}o; ", apart.join(" "))
         };
-        self.copies.iter().zip(&self.sides).zip(&outer).map(layout).collect()
+        self.copies.iter().zip(&self.sides).zip([self.row, self.column]).map(layout).collect()
     }
 
     /// Blocks for tiles of these heights and widths.
