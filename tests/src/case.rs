@@ -15,7 +15,7 @@
 use crate::kernels::round;
 use graph::ops;
 use graph::{Array, Dim, Elem, Graph, Op, Origin, Storage, TensorType, Value};
-use nnc::Target;
+use nnc::{Model, Target};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tensor::Tensor;
 
@@ -209,18 +209,22 @@ fn caught(case: &Case, check: &dyn Fn(&Case) -> Outcome) -> Outcome {
     })
 }
 
-/// The operator by the whole compiler: its results are those of a program.
-pub fn compiled(case: &Case, results: &[Array], target: Target) -> Outcome {
+/// The operator by the whole compiler. The last input of its program tells the sizes.
+pub fn program(case: &Case, target: Target) -> Result<Model, String> {
     let mut graph = case.graph.clone();
     let values = graph.results(case.node);
     graph.outputs = values.iter().enumerate().map(|(i, v)| (format!("y{i}"), *v)).collect();
-    let tensor = |a: &Array| Tensor::from_f64(a.elem, &a.shape, a.data.iter().copied());
-    let mut inputs: Vec<Tensor> = case.operands.iter().map(tensor).collect();
-    // An input that tells the sizes.
     let dims = case.sizes.iter().map(|(name, _)| Dim::var(name)).collect();
     graph.operand("sizes", Storage::Input, TensorType::new(Elem::U8, dims), Origin::default());
+    nnc::compile_graph(graph).target(target).build().map_err(|e| e.to_string())
+}
+
+/// The results of the operator's program are those that are exact.
+pub fn compiled(case: &Case, results: &[Array], target: Target) -> Outcome {
+    let tensor = |a: &Array| Tensor::from_f64(a.elem, &a.shape, a.data.iter().copied());
+    let mut inputs: Vec<Tensor> = case.operands.iter().map(tensor).collect();
     inputs.push(Tensor::zeros(Elem::U8, &case.sizes.iter().map(|(_, n)| *n as usize).collect::<Vec<_>>()));
-    let model = nnc::compile_graph(graph).target(target).build().map_err(|e| e.to_string())?;
+    let model = program(case, target)?;
     let program = model.with(&mut |name| Err(nnc::Error::Weights(name.into()))).map_err(|e| e.to_string())?;
     let got = program.session(1).call(&case.graph.name, &inputs).map_err(|e| e.to_string())?;
     for (got, exact) in got.iter().zip(results) {

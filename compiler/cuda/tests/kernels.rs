@@ -391,6 +391,40 @@ fn a_missing_barrier_is_found() {
     assert!(message.contains("waits at line"), "{message}");
 }
 
+/// Mistakes that an emitter could make, as replacements in what it makes: each changes results, or is named by the emulator.
+#[test]
+fn planted_mistakes_are_found() {
+    if !has_compiler() {
+        return;
+    }
+    let (ragged, rows, points) = (product(Some(37), 50, 19), softmax(7, 256.into(), &[]), pointwise(1000));
+    let planted: [(&Kernel, &str, &str, &str); 10] = [
+        (&ragged, STAGED, "__syncthreads();", ""),
+        (&ragged, STAGED, "threadIdx.x", "threadIdx.y"),
+        (&ragged, STAGED, "blockIdx.y", "blockIdx.x"),
+        (&ragged, STAGED, "fmaf(", "0.5f * fmaf("),
+        (&ragged, STAGED, "32 * ", "31 * "),
+        (
+            &rows,
+            ROWS,
+            "threadIdx.x, 32, [](float a, float b) { return a + b",
+            "threadIdx.x, 16, [](float a, float b) { return a + b",
+        ),
+        (&rows, ROWS, "blockIdx.x", "blockIdx.x / 2"),
+        (&rows, ROWS, "return a + b", "return a - b"),
+        (&points, POINTS, "threadIdx.x", "threadIdx.x / 2 * 2"),
+        (&points, POINTS, "4 * ii", "3 * ii"),
+    ];
+    for (kernel, schedule, from, to) in planted {
+        let tamper = |text: &str| {
+            assert!(text.contains(from), "no `{from}` in\n{text}");
+            text.replacen(from, to, 1)
+        };
+        let outcome = difference(kernel, schedule, &[&[]], random, tamper);
+        assert!(outcome.clone().map_or(true, |worst| worst > 1e-4), "`{from}` as `{to}`: {outcome:?}");
+    }
+}
+
 #[test]
 fn what_is_not_offered_is_named() {
     let refuse = |kernel: &Kernel, schedule: &str| {
