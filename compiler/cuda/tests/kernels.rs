@@ -413,7 +413,7 @@ fn planted_mistakes_are_found() {
         (&rows, ROWS, "blockIdx.x", "blockIdx.x / 2"),
         (&rows, ROWS, "return a + b", "return a - b"),
         (&points, POINTS, "threadIdx.x", "threadIdx.x / 2 * 2"),
-        (&points, POINTS, "4 * ii", "3 * ii"),
+        (&points, POINTS, "0.044715f", "0.054715f"),
     ];
     for (kernel, schedule, from, to) in planted {
         let tamper = |text: &str| {

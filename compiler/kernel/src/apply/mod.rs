@@ -35,11 +35,41 @@ pub fn apply(kernel: &Kernel, schedule: &Schedule, lanes: i64) -> Result<Schedul
     let nest = apply.resolve(&schedule.nest, &[])?;
     let env = apply.initial_env();
     apply.nodes(&nest, &env)?;
-    Ok(apply.finish())
+    let scheduled = apply.finish();
+    match unbound(&scheduled, &scheduled.body) {
+        None => Ok(scheduled),
+        Some(buffer) => {
+            let name = &scheduled.storage[buffer.index()].name;
+            error(format!("what is stored to `{name}` depends on a variable that no loop around it has"))
+        }
+    }
+}
+
+/// The target of a statement with a variable in its text that no loop binds.
+fn unbound(scheduled: &Scheduled, stmts: &[Stmt]) -> Option<BufferId> {
+    stmts.iter().find_map(|stmt| match stmt {
+        Stmt::Loop { body, .. } => unbound(scheduled, body),
+        Stmt::Set { target, at, value, .. } => {
+            let open = |a: &Affine| a.vars().any(|v| placeholder_of(v).is_some());
+            let mut found = open(at);
+            scheduled.exprs.walk(*value, &mut |_, e| {
+                found |= match e {
+                    Expr::Index(a, _) => open(a),
+                    Expr::Load { at, guard, .. } => {
+                        at.iter().filter_map(Subscript::as_affine).any(open)
+                            || guard.iter().flat_map(|g| &g.ranges).any(|(a, _)| open(a))
+                    }
+                    _ => false,
+                }
+            });
+            found.then_some(*target)
+        }
+    })
 }
 
 /// The kernel after `stage B as P` for each pair. What a caller passes in as B is copied to P first, and the first place that
-/// reads B reads P, so that a second copy is for the second place; what a stage computes into B is computed into P and then copied to B.
+/// reads B reads P, so that a second copy is for the second place; what a stage computes into B is computed into P and then
+/// copied to B.
 pub fn stage_copies(kernel: &Kernel, copies: &[(String, String)]) -> Result<Kernel, ScheduleError> {
     let mut kernel = kernel.clone();
     for (name, copy) in copies {

@@ -204,6 +204,11 @@ pub fn transposed_copy(
     target: &Vectors,
 ) -> Option<String> {
     let name = &shape.buffer(&roles.vector).name;
+    // A copy is for the first place that reads a buffer, which must be this one.
+    let mut reads = shape.stages.iter().flat_map(|s| &s.loads).filter(|l| l.buffer == roles.vector.buffer);
+    if !reads.all(|l| l.at == roles.vector.at) {
+        return None;
+    }
     let at = plain.iter().position(|v| *v == Some(along))?;
     let order: Vec<usize> = (0..plain.len()).filter(|d| *d != at).chain([at]).collect();
     let dims: Vec<String> = order.iter().map(|d| d.to_string()).collect();
