@@ -27,13 +27,13 @@ fn on_gpu(case: &Case) -> Outcome {
     }
 }
 
-/// Products, windows over pictures, loops with caches, attention.
+/// Products, windows over pictures, loops with caches, attention, sizes that the GPU computes.
 #[test]
 fn models() {
     if !emulated::gpu() {
         return;
     }
-    for name in ["mlp", "resnet", "lstm", "bert", "t5"] {
+    for name in ["mlp", "resnet", "lstm", "bert", "t5", "chosen sizes"] {
         tests::models::case(name).check_on(&target(), &[1]);
     }
 }

@@ -38,6 +38,10 @@ fn shown(lowered: &Lowered<()>) -> String {
                 write!(text, "loop {} around {} steps\n\n", around.count, around.steps).expect("a string");
                 continue;
             }
+            lower::Step::Size(size) => {
+                write!(text, "size {} from {}\n\n", size.name, size.buffer).expect("a string");
+                continue;
+            }
         };
         let made = &lowered.kernels[step.kernel];
         let place = |at: &usize| match &lowered.buffers[*at].place {

@@ -228,6 +228,25 @@ pub const ALL: &[Case] = &[
         tolerance: 1e-5,
     },
     Case {
+        name: "detections",
+        file: "detections.nn",
+        model: None,
+        defines: &[],
+        sizes: &[&[("N", 1)], &[("N", 7)], &[("N", 7)], &[("N", 90)]],
+        below: 1.0,
+        // Areas are differences of products that may be small.
+        tolerance: 1e-4,
+    },
+    Case {
+        name: "chosen sizes",
+        file: "../tests/models/sizes.nn",
+        model: None,
+        defines: &[],
+        sizes: &[&[("N", 1)], &[("N", 6)], &[("N", 6)], &[("N", 150)]],
+        below: 1.0,
+        tolerance: 1e-5,
+    },
+    Case {
         name: "vit",
         file: "vit.nn",
         model: None,

@@ -60,6 +60,21 @@ fn calls_that_do_not_fit() {
     session.call("forward", &inputs(&[1, 3])).expect("a session goes on after a call that failed");
 }
 
+#[test]
+fn sizes_that_do_not_fit() {
+    let text = "model First(x: [N], count: i32[2]) -> (y: [n <= N]) = x[..sum(count)]";
+    let program = nnc::compile_text("first.nn", text).build().unwrap().load(&[] as &[&str], None).unwrap();
+    let mut session = program.session(2);
+    let mut call = |count: [i32; 2]| {
+        let x = Tensor::new(&[4], &[1f32, 2.0, 3.0, 4.0]);
+        session.call("forward", &[x, Tensor::new(&[2], &count)]).map(|results| results[0].to_f64())
+    };
+    assert_eq!(call([1, 2]).unwrap(), [1.0, 2.0, 3.0]);
+    let places = [call([3, 2]), call([-1, 0])].map(|answer| answer.unwrap_err().to_string());
+    insta::assert_snapshot!(places.join("\n"));
+    assert_eq!(call([4, 0]).unwrap(), [1.0, 2.0, 3.0, 4.0], "a session goes on after a call that failed");
+}
+
 /// Overhead alone: adding two numbers.
 #[test]
 fn the_smallest_call_takes_less_than_a_microsecond() {

@@ -43,6 +43,16 @@ fn scan_of_a_grid() {
 }
 
 #[test]
+fn detections() {
+    case("detections").check();
+}
+
+#[test]
+fn chosen_sizes() {
+    case("chosen sizes").check();
+}
+
+#[test]
 fn vit() {
     case("vit").check();
 }

@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let tensors = given.tensors(entry, true)?;
     let mut session = program.session(given.threads as usize);
     session.seed(given.seed);
-    let mut results = session.call(&entry.name, &tensors)?;
+    let results = session.call(&entry.name, &tensors)?;
     let first = start.elapsed();
     let max_error = match (&from, arguments.verify) {
         (_, false) => None,
@@ -63,16 +63,17 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
         }
     };
 
+    let mut room = session.engine().room(index, &tensors).map_err(nnc::Error::from)?;
     let mut times: Vec<Duration> = vec![];
     let (warm, budget) = (Duration::from_secs_f64(arguments.seconds / 4.0), Duration::from_secs_f64(arguments.seconds));
     let begin = Instant::now();
     while begin.elapsed() < warm {
-        session.call_into(index, &tensors, &mut results)?;
+        session.call_into(index, &tensors, &mut room)?;
     }
     let begin = Instant::now();
     while begin.elapsed() < budget || times.len() < LEAST {
         let call = Instant::now();
-        session.call_into(index, &tensors, &mut results)?;
+        session.call_into(index, &tensors, &mut room)?;
         times.push(call.elapsed());
     }
     times.sort();

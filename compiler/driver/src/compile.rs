@@ -2,7 +2,7 @@
 
 use crate::constants::{Constant, Content};
 use crate::error::Error;
-use crate::plan::{Planner, input_of_size};
+use crate::plan::Planner;
 use crate::target::{Cpu, Cuda, Function, Target, cuda_kernels};
 use cpu::EntryStep;
 use diag::SourceMap;
@@ -337,7 +337,6 @@ impl Compiler {
     ) -> Result<Compiled, Error> {
         let changing = |name: &str| kept.iter().any(|k| k.name == name);
         let mut graph = entry.graph;
-        self.refuse_computed_sizes(&graph)?;
         after("elaborate", &entry.name, &graph);
         let mut cx = self.fuel.map_or_else(Cx::default, Cx::with_fuel);
         let ran = passes::run(&mut graph, &mut cx, stop, &mut |pass, graph, time| {
@@ -385,31 +384,20 @@ impl Compiler {
         }
         for ((_, c), numbers) in compiled.iter().zip(numbers) {
             let step = |step: &Step| match step {
-                Step::Launch(launch) => EntryStep::Kernel(numbers[launch.kernel]),
+                Step::Launch(launch) => Some(EntryStep::Kernel(numbers[launch.kernel])),
                 Step::Loop(around) => {
                     let moves = around.moves.iter().map(|m| (m.step, m.slot)).collect();
-                    EntryStep::Loop { steps: around.steps, moves }
+                    Some(EntryStep::Loop { steps: around.steps, moves })
                 }
+                Step::Size(_) => None,
             };
-            let steps: Vec<EntryStep> = c.lowered.steps.iter().map(step).collect();
+            // Where a size is read between kernels, the engine runs them one by one.
+            let steps: Vec<EntryStep> = c.lowered.steps.iter().map(step).collect::<Option<_>>().unwrap_or_default();
             module.entry(&steps).map_err(defect)?;
         }
         match self.jit {
             true => module.finish_by_jit().map_err(defect),
             false => module.blob().map_err(defect)?.map().map_err(Error::Memory),
-        }
-    }
-
-    /// Plans take sizes from the caller alone.
-    fn refuse_computed_sizes(&self, graph: &Graph) -> Result<(), Error> {
-        match graph.sizes().find(|size| input_of_size(graph, *size).is_none()) {
-            None => Ok(()),
-            Some(size) => {
-                let place = self.sources.place(graph.node(size).origin.span);
-                let message = "this size is computed while the entry runs, and such sizes are not compiled yet; make it \
-                    an integer input of the entry";
-                Err(Error::Unsupported { place, message: message.into() })
-            }
         }
     }
 

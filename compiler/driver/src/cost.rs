@@ -49,6 +49,7 @@ fn moved(lowered: &Lowered<Function>) -> Dim {
         match step {
             Step::Launch(launch) => sum = sum + times * launch.bytes.clone(),
             Step::Loop(around) => open.push((around.steps + 1, times * around.count.clone())),
+            Step::Size(_) => {}
         }
         while open.last().is_some_and(|(left, _)| *left <= 1) {
             open.pop();

@@ -4,9 +4,11 @@ use crate::constants::Constant;
 use crate::error::Error;
 use crate::target::Function;
 use diag::SourceMap;
-use engine::{Chosen, Condition, Entry, Formula, Guard, Launch, Loop, Motion, Move, PlanBuffer, Port, Step, Symbol};
+use engine::{
+    Chosen, Condition, Entry, Formula, Guard, Launch, Loop, Motion, Move, PlanBuffer, Port, Size, Step, Symbol,
+};
 use graph::dim::Atom;
-use graph::{Dim, Fact, Graph, Op, Origin, Storage, Value};
+use graph::{Dim, Fact, Graph, Op, Origin, Storage};
 use kernel::scheduled::SizeValue;
 use kernel::{Affine, Scheduled};
 use lower::{Lowered, LoweredKernel, Place};
@@ -16,12 +18,6 @@ pub struct Planner<'g> {
     graph: &'g Graph,
     /// Sizes that dims of inputs choose, then those that values choose.
     symbols: Vec<Arc<str>>,
-}
-
-/// Number of the input whose value is that of a size that data chooses; none if the graph computes it.
-pub fn input_of_size(graph: &Graph, size: Value) -> Option<usize> {
-    let value = graph.owner(*graph.node(size).operands.first()?);
-    graph.operands.iter().filter(|o| o.storage == Storage::Input).position(|o| o.value == value)
 }
 
 impl Planner<'_> {
@@ -39,10 +35,13 @@ impl Planner<'_> {
         let mut planner = Planner { graph, symbols: graph.symbols() };
         let mut symbols: Vec<Symbol> =
             planner.symbols.iter().map(|s| Symbol { name: s.to_string(), chosen: Chosen::ByDims }).collect();
-        for value in graph.sizes() {
+        for value in graph.order() {
             let Op::Size(size) = graph.op(value) else { continue };
-            let input = input_of_size(graph, value).ok_or_else(|| planner.unknown(&size.name))?;
-            let chosen = Chosen::ByValue { input, most: planner.formula(&size.most)? };
+            let most = planner.formula(&size.most)?;
+            let chosen = match graph.input_of_size(value) {
+                Some(input) => Chosen::ByValue { input, most },
+                None => Chosen::ByStep { most },
+            };
             symbols.push(Symbol { name: size.name.clone(), chosen });
             planner.symbols.push(size.name.as_str().into());
         }
@@ -98,6 +97,12 @@ impl Planner<'_> {
             steps.push(match step {
                 lower::Step::Launch(launch) => Step::Launch(planner.launch(launch, lowered, kernels, sources)?),
                 lower::Step::Loop(around) => Step::Loop(planner.around(around)?),
+                lower::Step::Size(size) => {
+                    let symbol = planner.symbols.iter().position(|s| **s == *size.name);
+                    let symbol = symbol.ok_or_else(|| planner.unknown(&size.name))?;
+                    let elem = lowered.buffers[size.buffer].elem;
+                    Step::Size(Size { symbol, buffer: size.buffer, elem, source: line(&size.origin, sources) })
+                }
             });
         }
         Ok(Entry { name: name.into(), symbols, inputs, outputs, guards, buffers, steps, updates })

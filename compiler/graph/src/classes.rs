@@ -53,7 +53,7 @@ impl Op {
         match self {
             // Routines know nothing but memory.
             _ if self.kind() != Kind::Element && self.kind() != Kind::Structural => true,
-            Op::Concat(_) | Op::Scan(_) => true,
+            Op::Concat(_) | Op::Scan(_) | Op::Size(_) => true,
             Op::Pad(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) => operand == 0,
             Op::Take(_) | Op::Gather(_) | Op::SliceAt(_) => operand == 0,
             _ => false,

@@ -3,7 +3,7 @@
 use crate::dim::Dim;
 use crate::error::OpError;
 use crate::facts::{Fact, Facts};
-use crate::ops::Op;
+use crate::ops::{Attr, Op};
 use crate::types::TensorType;
 use diag::Span;
 use petgraph::Direction;
@@ -77,6 +77,23 @@ pub struct Node {
     pub operands: Vec<Value>,
     pub types: Vec<TensorType>,
     pub origin: Origin,
+}
+
+impl Node {
+    /// Calls `with` for each size that the node mentions.
+    fn mention(&self, with: &mut dyn FnMut(&str)) {
+        self.types.iter().flat_map(|t| &t.dims).flat_map(Dim::vars).for_each(|name| with(&name));
+        self.op.attributes().iter().for_each(|(_, attribute)| mention(attribute, with));
+    }
+}
+
+fn mention(attribute: &Attr, with: &mut dyn FnMut(&str)) {
+    match attribute {
+        Attr::Dim(dim) => dim.vars().iter().for_each(|name| with(name)),
+        Attr::List(items) => items.iter().for_each(|item| mention(item, with)),
+        Attr::Graph(body) => body.nodes.node_weights().for_each(|node| node.mention(with)),
+        Attr::Float(_) | Attr::Bool(_) | Attr::Str(_) | Attr::Elem(_) | Attr::Array(_) => {}
+    }
 }
 
 /// The use of a value: which operand of the target.
@@ -335,13 +352,19 @@ impl Graph {
         self.outputs.push((name.into(), value));
     }
 
-    /// First results of all nodes, what is used before its users; among those ready, operands of the graph first, then
-    /// in the order of insertion.
+    /// First results of all nodes, what is used before its users, sizes before what speaks of them; among those ready,
+    /// operands of the graph first, then in the order of insertion.
     pub fn order(&self) -> Vec<Value> {
         let mut missing: Vec<usize> = vec![0; self.nodes.node_indices().map(|n| n.index() + 1).max().unwrap_or(0)];
         let mut ready = BTreeSet::new();
+        let sizes = self.computed_sizes();
+        let mut speakers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for n in self.nodes.node_indices() {
             missing[n.index()] = self.nodes.edges_directed(n, Direction::Incoming).count();
+            for size in self.speaks_of(Value { node: n.index() as u32, result: 0 }, &sizes) {
+                missing[n.index()] += 1;
+                speakers.entry(size.node as usize).or_default().push(n.index());
+            }
             if missing[n.index()] == 0 {
                 ready.insert((!matches!(self.nodes[n].op, Op::Operand(_)), n.index()));
             }
@@ -349,8 +372,8 @@ impl Graph {
         let mut order = vec![];
         while let Some((_, n)) = ready.pop_first() {
             order.push(Value { node: n as u32, result: 0 });
-            for edge in self.nodes.edges_directed(NodeIndex::new(n), Direction::Outgoing) {
-                let target = edge.target().index();
+            let users = self.nodes.edges_directed(NodeIndex::new(n), Direction::Outgoing).map(|e| e.target().index());
+            for target in users.chain(speakers.remove(&n).unwrap_or_default()) {
                 missing[target] -= 1;
                 if missing[target] == 0 {
                     ready.insert((true, target));
@@ -384,6 +407,31 @@ impl Graph {
     pub fn sizes(&self) -> impl Iterator<Item = Value> + '_ {
         let nodes = self.nodes.node_indices().filter(|n| matches!(self.nodes[*n].op, Op::Size(_)));
         nodes.map(|n| Value { node: n.index() as u32, result: 0 })
+    }
+
+    /// The input, by its number among the inputs, whose value a size is; nothing if the size is computed.
+    pub fn input_of_size(&self, size: Value) -> Option<usize> {
+        let value = self.owner(*self.node(size).operands.first()?);
+        self.operands.iter().filter(|o| o.storage == Storage::Input).position(|o| o.value == value)
+    }
+
+    /// The nodes of sizes that are no inputs, by their names: what speaks of such a size runs after its node.
+    pub fn computed_sizes(&self) -> BTreeMap<String, Value> {
+        let sizes = self.sizes().filter(|size| self.input_of_size(*size).is_none());
+        let named = sizes.filter_map(|value| match self.op(value) {
+            Op::Size(size) => Some((size.name.clone(), value)),
+            _ => None,
+        });
+        named.collect()
+    }
+
+    /// Those of `sizes` that the types of a node or its attributes mention.
+    pub fn speaks_of(&self, node: Value, sizes: &BTreeMap<String, Value>) -> BTreeSet<Value> {
+        let mut found = BTreeSet::new();
+        if !sizes.is_empty() {
+            self.node(node).mention(&mut |name| found.extend(sizes.get(name)));
+        }
+        found
     }
 
     /// Values that leave the graph: outputs and new versions of storage.

@@ -14,7 +14,12 @@ impl<C> Lowered<C> {
         // From the last step back, so that what follows a step is known: whether it can fail, and what it reads.
         let mut after: Vec<usize> = vec![];
         for index in (0..self.steps.len()).rev() {
-            let Step::Launch(launch) = &self.steps[index] else { continue };
+            let launch = match &self.steps[index] {
+                Step::Launch(launch) => launch,
+                Step::Loop(_) => continue,
+                // It may be out of range.
+                Step::Size(_) => return,
+            };
             let (nodes, buffers) = (launch.nodes.clone(), launch.buffers.clone());
             let part = match &self.kernels[launch.kernel] {
                 LoweredKernel::Routine("UpdateAt") => nodes.iter().copied().find(|v| part_fits(graph, *v)),

@@ -171,15 +171,24 @@ pub enum Motion {
 pub enum Step {
     Launch(Launch),
     Loop(Loop),
+    Size(Size),
 }
 
 impl Step {
     pub fn launch(&self) -> Option<&Launch> {
         match self {
             Step::Launch(launch) => Some(launch),
-            Step::Loop(_) => None,
+            Step::Loop(_) | Step::Size(_) => None,
         }
     }
+}
+
+/// From here on a size is known: the integer in a buffer.
+#[derive(Clone, Debug)]
+pub struct Size {
+    pub name: String,
+    pub buffer: usize,
+    pub origin: Origin,
 }
 
 /// The steps after this one, again and again.
@@ -492,7 +501,7 @@ impl<'g, B: Backend> Lower<'g, B> {
             self.stored.extend(&group.roots);
             return Ok(());
         }
-        if self.routine(group) {
+        if self.size(group) || self.routine(group) {
             return Ok(());
         }
         match self.build(group) {
@@ -512,19 +521,35 @@ impl<'g, B: Backend> Lower<'g, B> {
         }
     }
 
+    /// Makes a step of a group that is a size; says whether it is.
+    fn size(&mut self, group: &Group) -> bool {
+        let [node] = computed(self.graph, group)[..] else { return false };
+        let Op::Size(size) = self.graph.op(node) else { return false };
+        let (name, origin) = (size.name.clone(), self.graph.node(node).origin.clone());
+        let [buffer] = self.memory(node)[..] else { return false };
+        self.out.steps.push(Step::Size(Size { name, buffer, origin }));
+        true
+    }
+
+    /// The buffers of a node's operands, as they lie in memory, in use by the next step.
+    fn memory(&mut self, node: Value) -> Vec<usize> {
+        let mut buffers = vec![];
+        for operand in &self.graph.node(node).operands {
+            let home = home(self.graph, &self.roots, *operand);
+            buffers.push(match content(self.graph, &self.constants, home) {
+                Some(content) => self.constant(content, None, self.graph.ty(*operand)),
+                None => self.place(home, self.out.steps.len()),
+            });
+        }
+        buffers
+    }
+
     /// Makes a step of a group whose one node is a routine of the engine; says whether it is.
     fn routine(&mut self, group: &Group) -> bool {
         let [node] = computed(self.graph, group)[..] else { return false };
         let Some(routine) = self.graph.routine(node) else { return false };
         let index = self.out.steps.len();
-        let mut buffers = vec![];
-        for operand in self.graph.node(node).operands.clone() {
-            let home = home(self.graph, &self.roots, operand);
-            buffers.push(match content(self.graph, &self.constants, home) {
-                Some(content) => self.constant(content, None, self.graph.ty(operand)),
-                None => self.place(home, index),
-            });
-        }
+        let mut buffers = self.memory(node);
         // A result that nobody reads has room nevertheless.
         for result in self.graph.results(node) {
             buffers.push(self.place(result, index));

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 type Rule = fn(&mut Graph, Value) -> Result<Option<Value>, OpError>;
 
 const RULES: &[(&str, Rule)] = &[
+    ("size as a number", size_as_number),
     ("argmax", argmax),
     ("conv_transpose", conv_transpose),
     ("conv of groups", conv_of_groups),
@@ -29,6 +30,16 @@ pub fn run(graph: &mut Graph, cx: &mut Cx) -> Result<(), OpError> {
     }
     graph.remove_dead();
     Ok(())
+}
+
+/// A size is there for its name; who wants the number reads what the size is of.
+fn size_as_number(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
+    if !matches!(graph.op(value), Op::Size(_)) || !graph.is_used(value) {
+        return Ok(None);
+    }
+    let node = graph.node(value);
+    let (x, origin) = (node.operands[0], node.origin.clone());
+    graph.push(ops::Cast { to: Elem::I64 }, &[x], &origin).map(Some)
 }
 
 /// The least index of an element that is the largest, or that is NaN. The largest passes over NaN, whose indices are

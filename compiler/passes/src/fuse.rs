@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub fn run(graph: &mut Graph, _: &mut Cx) -> Result<(), OpError> {
     separate_outputs(graph)?;
     separate_carries(graph)?;
-    let mut fuse = Fuse { graph, order: graph.order(), groups: vec![], of: HashMap::new() };
+    let (order, sizes) = (graph.order(), graph.computed_sizes());
+    let mut fuse = Fuse { graph, order, sizes, groups: vec![], of: HashMap::new() };
     fuse.form();
     fuse.absorb_producers();
     fuse.attention();
@@ -68,6 +69,8 @@ struct Forming {
 struct Fuse<'g> {
     graph: &'g Graph,
     order: Vec<Value>,
+    /// Nodes of sizes that are computed.
+    sizes: BTreeMap<String, Value>,
     groups: Vec<Option<Forming>>,
     of: HashMap<Value, usize>,
 }
@@ -75,13 +78,14 @@ struct Fuse<'g> {
 impl Fuse<'_> {
     fn form(&mut self) {
         for node in self.order.clone() {
-            // A size that nobody reads as a number is there for its name.
-            let named = matches!(self.graph.op(node), Op::Size(_)) && !self.graph.is_used(node);
-            if self.graph.is_view(node) || self.graph.is_given(node) || named {
+            let size = matches!(self.graph.op(node), Op::Size(_));
+            // The caller tells sizes that are inputs.
+            let told = size && self.graph.input_of_size(node).is_some();
+            if self.graph.is_view(node) || self.graph.is_given(node) || told {
                 continue;
             }
             let class = self.graph.op(node).class();
-            let opaque = self.graph.is_opaque(node);
+            let opaque = size || self.graph.is_opaque(node);
             let mut candidates: Vec<(Value, usize)> =
                 self.sources(node).into_iter().filter_map(|s| Some((s, *self.of.get(&s)?))).collect();
             candidates.sort();
@@ -97,13 +101,16 @@ impl Fuse<'_> {
         }
     }
 
-    /// Nodes that are no views and that `node` reads, through views.
+    /// Nodes that are no views and that `node` needs, itself or for the views that it reads through.
     fn sources(&self, node: Value) -> BTreeSet<Value> {
-        let mut out = BTreeSet::new();
+        let mut out = self.graph.speaks_of(node, &self.sizes);
         let mut stack: Vec<Value> = self.graph.node(node).operands.clone();
         while let Some(value) = stack.pop() {
             match self.graph.is_view(value) {
-                true => stack.extend(&self.graph.node(value).operands),
+                true => {
+                    out.extend(self.graph.speaks_of(value, &self.sizes));
+                    stack.extend(&self.graph.node(value).operands);
+                }
                 false => {
                     out.insert(Value { result: 0, ..value });
                 }
@@ -383,8 +390,9 @@ impl Fuse<'_> {
             return;
         }
         for node in &groups[group].nodes {
-            for operand in &self.graph.node(*node).operands {
-                if let Some(needed) = owner.get(operand).filter(|g| **g != group) {
+            let sizes = self.graph.speaks_of(*node, &self.sizes);
+            for needed in self.graph.node(*node).operands.iter().chain(&sizes) {
+                if let Some(needed) = owner.get(needed).filter(|g| **g != group) {
                     self.visit(*needed, groups, owner, done, order);
                 }
             }
@@ -409,6 +417,9 @@ impl Roots<'_, '_> {
         }
         for node in &self.fuse.order {
             let Some(group) = self.fuse.of.get(node) else { continue };
+            if let Op::Size(_) = graph.op(*node) {
+                self.need(*node);
+            }
             for (i, operand) in graph.node(*node).operands.iter().enumerate() {
                 let memory = graph.op(*node).reads_memory(i) || self.turns_rows(*node, i);
                 self.look(*operand, *group, memory);

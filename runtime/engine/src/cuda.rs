@@ -302,6 +302,17 @@ impl Queue {
         self.error.write(&word.to_le_bytes())
     }
 
+    /// Bytes that lie at an address when all work before is done.
+    ///
+    /// # Safety
+    /// There are so many bytes of device memory.
+    pub unsafe fn bytes_at(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.device.gpu.context.bind_to_thread()?;
+        // SAFETY: as the caller says.
+        unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream())? };
+        Ok(self.stream.synchronize()?)
+    }
+
     /// Launches a kernel with the table that it takes.
     ///
     /// # Safety

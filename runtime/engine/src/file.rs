@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tensor::{AlignedBytes, FileError, open_data};
 
 /// The first line; its number changes with the format.
-const MAGIC: &[u8] = b"nnc program 6\n";
+const MAGIC: &[u8] = b"nnc program 7\n";
 const HASH: usize = 32;
 
 /// Loops of a plan inside each other, at most.
@@ -158,7 +158,7 @@ impl Loaded<'_> {
             return Err(format!("`{name}` updates what is not there"));
         }
         let unchosen = |s: &&Symbol| match &s.chosen {
-            Chosen::ByDims => false,
+            Chosen::ByDims | Chosen::ByStep { .. } => false,
             Chosen::ByValue { input, .. } => {
                 entry.inputs.get(*input).is_none_or(|port| !port.elem.is_int() || !port.dims.is_empty())
             }
@@ -185,13 +185,19 @@ impl Loaded<'_> {
                 Step::Loop(around) => {
                     let end = index.saturating_add(1).saturating_add(around.steps);
                     let slots = |step: &Step| match step {
-                        Step::Launch(launch) => launch.buffers.len() + 1,
+                        Step::Launch(_) | Step::Size(_) => step.buffers().len() + 1,
                         Step::Loop(inner) => 3 * inner.moves.len(),
                     };
                     let moves = |m: &Move| (index + 1..end).contains(&m.step) && m.slot < slots(&entry.steps[m.step]);
                     let fits = open.last().is_some_and(|around| end <= *around) && open.len() <= MOST_LOOPS;
                     open.push(end);
                     fits && around.moves.iter().all(moves)
+                }
+                Step::Size(size) => {
+                    let chosen = entry.symbols.get(size.symbol).map(|s| &s.chosen);
+                    let computed = matches!(chosen, Some(Chosen::ByStep { .. })) && size.elem.is_int();
+                    // The tables that loops change are made anew after it.
+                    computed && open.len() == 1 && size.buffer < entry.buffers.len()
                 }
             };
             if !runs {

@@ -11,6 +11,8 @@ pub mod pool;
 mod room;
 mod routine;
 pub mod session;
+mod sizes;
+mod steps;
 
 pub use code::{Blob, Code, CodeMemory, EntryFn, KernelFn};
 pub use cuda::{Arch, CudaKernel, DeviceError, Gpu, Image};
@@ -20,6 +22,6 @@ pub use helper::Helper;
 pub use isa::Isa;
 pub use plan::{
     Chosen, Condition, Constant, Entry, Guard, Kept, Kernels, Launch, Loop, Motion, Move, Place, PlanBuffer, Port,
-    Program, Step, Symbol,
+    Program, Size, Step, Symbol,
 };
 pub use session::{AsView, AsViewMut, CallError, Session, Timed, View, ViewMut};

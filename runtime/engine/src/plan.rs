@@ -51,15 +51,36 @@ pub struct PlanBuffer {
 pub enum Step {
     Launch(Launch),
     Loop(Loop),
+    Size(Size),
 }
 
 impl Step {
     pub fn launch(&self) -> Option<&Launch> {
         match self {
             Step::Launch(launch) => Some(launch),
-            Step::Loop(_) => None,
+            Step::Loop(_) | Step::Size(_) => None,
         }
     }
+
+    /// Indices of the buffers whose addresses stand in the step's table, after its first slot.
+    pub fn buffers(&self) -> &[usize] {
+        match self {
+            Step::Launch(launch) => &launch.buffers,
+            Step::Loop(_) => &[],
+            Step::Size(size) => std::slice::from_ref(&size.buffer),
+        }
+    }
+}
+
+/// From here on a symbol has the value of the integer in a buffer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Size {
+    pub symbol: usize,
+    pub buffer: usize,
+    #[serde(with = "as_text")]
+    pub elem: Elem,
+    /// The line of the source that it comes from.
+    pub source: String,
 }
 
 /// The steps after this one, `count` times.
@@ -121,7 +142,7 @@ pub enum Condition {
     AtMost(Formula, Formula),
 }
 
-/// A size that the caller of an entry chooses.
+/// A size that the caller of an entry or what it computes chooses.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Symbol {
     pub name: String,
@@ -135,6 +156,8 @@ pub enum Chosen {
     ByDims,
     /// The value of an integer input without dims, from 0 to `most`.
     ByValue { input: usize, most: Formula },
+    /// A step reads it from what steps before have computed, from 0 to `most`.
+    ByStep { most: Formula },
 }
 
 impl Chosen {

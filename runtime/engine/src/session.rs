@@ -3,25 +3,17 @@
 //! Sizes come from the shapes of the inputs, and from the values of some. A call with the sizes of the one before touches no allocator: argument
 //! tables are ready, only the pointers to inputs and outputs are put in.
 
-use crate::code::{Code, DIVISION_BY_ZERO, EntryFn, KernelFn};
-use crate::cuda::{CudaKernel, DeviceBytes, DeviceError, Queue};
+use crate::code::DIVISION_BY_ZERO;
+use crate::cuda::{DeviceBytes, DeviceError, Queue};
 use crate::formula::Formula;
-use crate::helper::Helper;
-use crate::plan::{
-    Chosen, Condition, Constant, Entry, Kernels, Launch, Motion, Place, PlanBuffer, Port, Program, Step,
-};
-use crate::pool::{Job, Pool};
+use crate::plan::{Chosen, Constant, Entry, Kernels, Launch, Place, PlanBuffer, Port, Program, Step};
+use crate::pool::Pool;
 use crate::room::Room;
+use crate::sizes::{check_guards, checked, concrete, fits, integer, named, overflow, ranges, shape, solve};
+use crate::steps::{Memory, Patch, Steps, Whole};
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 use tensor::{AlignedBytes, Elem, Tensor};
-
-/// Operations of one thread in a nanosecond, roughly: what a step costs decides whether threads share it.
-const OPERATIONS_PER_NS: i64 = 32;
-
-/// Nanoseconds below which a step stays on one thread: waking and joining costs about as much.
-const SHARE_NS: i64 = 4_000;
 
 /// Why a call was refused or failed. Nothing has been written to outputs unless the error says so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +32,13 @@ pub enum CallError {
     Output { name: String, expected: String, got: String },
     #[error("input `{name}` chooses a size and must be from 0 to {most}, got {got}")]
     Size { name: String, most: i64, got: i128 },
+    #[error("the size computed at {at} must be from 0 to {most}, got {got}")]
+    Computed {
+        /// The line of the source.
+        at: String,
+        most: i64,
+        got: i128,
+    },
     #[error("{0}")]
     Guard(String),
     #[error("{0}")]
@@ -86,7 +85,7 @@ pub struct View<'a> {
 
 impl View<'_> {
     /// Whether there are as many bytes as the shape says.
-    fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         tensor::size_in_bytes(self.elem, self.shape) == Some(self.bytes.len())
     }
 }
@@ -163,7 +162,9 @@ pub struct Session {
 
 /// An entry with its sizes filled in.
 struct Bound {
+    /// Those that steps read are what the last call has read.
     symbols: Vec<i64>,
+    /// Shapes of the results, as large as they can be.
     outputs: Vec<Vec<usize>>,
     steps: Steps,
     /// All steps as one function, if none is shared between threads.
@@ -175,171 +176,15 @@ struct Bound {
     staged: Option<Staged>,
     /// Address of the arena when the tables were filled.
     arena: u64,
+    /// Of each buffer its offset in the arena, and its bytes.
+    offsets: Vec<usize>,
+    bytes: Vec<usize>,
     peak: usize,
 }
 
 struct Staged {
     inputs: Vec<DeviceBytes>,
     outputs: Vec<DeviceBytes>,
-}
-
-/// A slot that holds a pointer into an input, an output or what is kept: so many bytes after its start.
-struct Patch {
-    step: usize,
-    slot: usize,
-    place: Place,
-    offset: u64,
-}
-
-/// Launches and loops, in order; the steps of a loop stand after it.
-struct Steps(Vec<BoundStep>);
-
-enum BoundStep {
-    Launch(BoundLaunch),
-    Loop(BoundLoop),
-}
-
-struct BoundLaunch {
-    work: Work,
-    /// One table for each thread; of a GPU one.
-    tables: Vec<Vec<u64>>,
-}
-
-/// What a launch runs, with its sizes filled in.
-enum Work {
-    /// Machine code; threads take `chunk` tasks at a time.
-    Tasks { kernel: KernelFn, tasks: i64, chunk: i64 },
-    /// A kernel of a GPU, so many blocks of it in each dimension.
-    Blocks { kernel: usize, grid: [u32; 3] },
-    /// A routine of the engine between kernels of a GPU, and the bytes of each of its buffers.
-    Routine { helper: Helper, tasks: i64, bytes: Vec<usize> },
-}
-
-impl BoundLaunch {
-    fn run(&self, pool: &mut Pool, queue: Option<&mut Queue>) -> Result<(), DeviceError> {
-        match (&self.work, queue) {
-            (Work::Tasks { kernel, tasks, chunk }, _) => {
-                pool.run(&Task { kernel: *kernel, tables: &self.tables }, *tasks, *chunk);
-                Ok(())
-            }
-            (Work::Blocks { grid, .. }, Some(_)) if grid.contains(&0) => Ok(()),
-            // SAFETY: the table is what `bind` made for this kernel.
-            (Work::Blocks { kernel, grid }, Some(queue)) => unsafe { queue.launch(*kernel, *grid, &self.tables[0]) },
-            // SAFETY: as above.
-            (Work::Routine { helper, tasks, bytes }, Some(queue)) => unsafe {
-                queue.routine(*helper, *tasks, &self.tables[0], bytes)
-            },
-            (_, None) => Err(DeviceError("a program for a GPU runs without one".into())),
-        }
-    }
-}
-
-struct BoundLoop {
-    count: i64,
-    steps: usize,
-    /// The step and the slot of each address that changes.
-    moves: Vec<(usize, usize)>,
-    /// For each its first value, the mask and the stride.
-    table: Vec<u64>,
-}
-
-impl BoundStep {
-    fn table(&self) -> &[u64] {
-        match self {
-            BoundStep::Launch(launch) => &launch.tables[0],
-            BoundStep::Loop(around) => &around.table,
-        }
-    }
-
-    /// Where the table lies that code on one thread reads, and writes where a loop moves addresses.
-    fn address(&mut self) -> usize {
-        match self {
-            BoundStep::Launch(launch) => launch.tables[0].as_mut_ptr() as usize,
-            BoundStep::Loop(around) => around.table.as_mut_ptr() as usize,
-        }
-    }
-
-    fn set(&mut self, slot: usize, value: u64) {
-        match self {
-            BoundStep::Launch(launch) => launch.tables.iter_mut().for_each(|table| table[slot] = value),
-            BoundStep::Loop(around) => around.table[slot] = value,
-        }
-    }
-
-    /// Tasks of machine code, iterations of a loop.
-    fn count(&self) -> i64 {
-        match self {
-            BoundStep::Launch(BoundLaunch { work: Work::Tasks { tasks, .. }, .. }) => *tasks,
-            BoundStep::Launch(_) => 0,
-            BoundStep::Loop(around) => around.count,
-        }
-    }
-}
-
-impl Steps {
-    /// Runs all steps one after the other; `launch` runs a kernel.
-    fn run_all(
-        &mut self,
-        launch: &mut impl FnMut(usize, &BoundLaunch) -> Result<(), DeviceError>,
-    ) -> Result<(), DeviceError> {
-        self.run(0..self.0.len(), launch)
-    }
-
-    fn run(
-        &mut self,
-        range: Range<usize>,
-        launch: &mut impl FnMut(usize, &BoundLaunch) -> Result<(), DeviceError>,
-    ) -> Result<(), DeviceError> {
-        let mut at = range.start;
-        while at < range.end {
-            let (count, body) = match &self.0[at] {
-                BoundStep::Launch(step) => {
-                    launch(at, step)?;
-                    at += 1;
-                    continue;
-                }
-                BoundStep::Loop(around) => (around.count, at + 1..at + 1 + around.steps),
-            };
-            self.change(at, |_, [first, ..]| first);
-            for _ in 0..count {
-                self.run(body.clone(), launch)?;
-                self.change(at, |now, [_, mask, stride]| (now ^ mask).wrapping_add(stride));
-            }
-            at = body.end;
-        }
-        Ok(())
-    }
-
-    /// Gives the addresses that a loop moves new values, made from those they have.
-    fn change(&mut self, index: usize, value: impl Fn(u64, [u64; 3]) -> u64) {
-        let BoundStep::Loop(around) = &self.0[index] else { return };
-        for i in 0..around.moves.len() {
-            let BoundStep::Loop(around) = &self.0[index] else { return };
-            let ((step, slot), words) = (around.moves[i], &around.table[3 * i..3 * i + 3]);
-            let new = value(self.0[step].table()[slot], [words[0], words[1], words[2]]);
-            self.0[step].set(slot, new);
-        }
-    }
-}
-
-/// The arguments of an entry's function.
-struct Whole {
-    entry: EntryFn,
-    /// For each step the address of its table, and its tasks or iterations.
-    tables: Vec<usize>,
-    counts: Vec<i64>,
-}
-
-struct Task<'a> {
-    kernel: KernelFn,
-    tables: &'a [Vec<u64>],
-}
-
-impl Job for Task<'_> {
-    fn run(&self, thread: usize, begin: i64, end: i64) {
-        // SAFETY: the tables hold pointers to live buffers of the sizes the kernel was compiled for (`bind`).
-        unsafe { (self.kernel)(self.tables[thread].as_ptr(), begin, end) }
-    }
 }
 
 impl Session {
@@ -370,10 +215,17 @@ impl Session {
         CallError::NoEntry(name.into(), names.join(", "))
     }
 
-    /// Shapes of the results for these inputs, after all checks.
+    /// Shapes of the results for these inputs, after all checks; as large as they can be where the call computes a size.
     pub fn output_shapes(&mut self, entry: usize, inputs: &[impl AsView]) -> Result<Vec<Vec<usize>>, CallError> {
         self.prepare(entry, inputs)?;
         Ok(self.bound[entry].as_ref().expect("prepared").outputs.clone())
+    }
+
+    /// Shapes of the results of the last call of an entry.
+    pub fn result_shapes(&self, entry: usize) -> Vec<Vec<usize>> {
+        let Some(Some(bound)) = self.bound.get(entry) else { return vec![] };
+        let shape = |port: &Port| shape(port, |d| d.evaluate(&bound.symbols)).unwrap_or_default();
+        self.program.entries[entry].outputs.iter().map(shape).collect()
     }
 
     /// Bytes of planned memory that the last sizes of an entry need.
@@ -381,9 +233,10 @@ impl Session {
         self.bound.get(entry).and_then(Option::as_ref).map_or(0, |b| b.peak)
     }
 
-    /// Runs an entry. Outputs have the shapes of [`Session::output_shapes`]. What the program keeps has its next version
-    /// after a call that succeeds; after one that fails it is as before. Where sizes of what is kept differ from those
-    /// of the call before, it starts anew.
+    /// Runs an entry. Outputs have the shapes of [`Session::output_shapes`]; where the call computes a size, the first
+    /// elements of each are the result, in the shape of [`Session::result_shapes`]. What the program keeps has its next
+    /// version after a call that succeeds; after one that fails it is as before. Where sizes of what is kept differ from
+    /// those of the call before, it starts anew.
     pub fn call(
         &mut self,
         entry: usize,
@@ -396,8 +249,33 @@ impl Session {
         check_outputs(plan, bound, outputs)?;
         make_room(&self.program, self.queue.as_ref(), &bound.kept, &mut self.kept, &mut self.next)?
             .map_err(|bytes| no_memory(plan, &bound.symbols, bytes))?;
+        if let Some(staged) = &mut bound.staged {
+            staged.inputs.iter_mut().zip(inputs).try_for_each(|(room, input)| room.write(input.as_view().bytes))?;
+        }
+        self.patch(entry, inputs, outputs);
+        self.run(entry, inputs, outputs)?;
+        let error = self.error()?;
+        if error != 0 {
+            let (entry, at) = (self.program.entries[entry].name.clone(), self.place_of_error(entry));
+            return Err(match error & DIVISION_BY_ZERO {
+                0 => CallError::Index { entry, at },
+                _ => CallError::Division { entry, at },
+            });
+        }
+        if let Some(Some(staged)) = self.bound[entry].as_ref().map(|bound| &bound.staged) {
+            let mut pairs = staged.outputs.iter().zip(outputs);
+            pairs.try_for_each(|(room, output)| room.read(output.as_view_mut().bytes))?;
+        }
+        let updates = &self.program.entries[entry].updates;
+        updates.iter().for_each(|k| std::mem::swap(&mut self.kept[*k], &mut self.next[*k]));
+        Ok(())
+    }
+
+    /// Puts the addresses of this call into the tables.
+    fn patch(&mut self, entry: usize, inputs: &[impl AsView], outputs: &mut [impl AsViewMut]) {
+        let Some(bound) = &mut self.bound[entry] else { return };
         for Patch { step, slot, place, offset } in &bound.patches {
-            let pointer = match (place, &bound.staged) {
+            let address = match (place, &bound.staged) {
                 (Place::Input(i), None) => inputs[*i].as_view().bytes.as_ptr() as u64,
                 (Place::Output(i), None) => outputs[*i].as_view_mut().bytes.as_mut_ptr() as u64,
                 (Place::Input(i), Some(staged)) => staged.inputs[*i].address(),
@@ -406,44 +284,80 @@ impl Session {
                 (Place::Next(k), _) => self.next[*k].address(),
                 (Place::Constant(_) | Place::Arena { .. } | Place::Part { .. }, _) => continue,
             };
-            bound.steps.0[*step].set(*slot, pointer.wrapping_add(*offset));
+            bound.steps.set(*step, *slot, address.wrapping_add(*offset));
         }
-        let error = match (&mut self.queue, &mut bound.staged) {
-            (Some(queue), Some(staged)) => staged.call(queue, &mut self.pool, &mut bound.steps, inputs, outputs)?,
-            _ => {
-                *self.error = 0;
-                match &bound.whole {
-                    // SAFETY: as in `Task`; there are a table and a number for each step.
-                    Some(whole) => unsafe { (whole.entry)(whole.tables.as_ptr().cast(), whole.counts.as_ptr()) },
-                    None => bound.steps.run_all(&mut |_, step| step.run(&mut self.pool, None))?,
-                }
-                // SAFETY: kernels write the word through a pointer kept in their tables.
-                unsafe { std::ptr::read_volatile(&*self.error) }
+    }
+
+    /// Runs the steps of an entry whose tables are filled. Where one reads a size, those after it get new tables, unless
+    /// the size is that of the call before. Ends early where the error word is set.
+    fn run(&mut self, entry: usize, inputs: &[impl AsView], outputs: &mut [impl AsViewMut]) -> Result<(), CallError> {
+        self.set_error(0)?;
+        let mut from = 0;
+        loop {
+            let Some(bound) = &mut self.bound[entry] else { return Ok(()) };
+            if let Some(whole) = &bound.whole {
+                // SAFETY: the tables are those of `bound.steps`, and have just been filled.
+                unsafe { whole.run() };
+                return Ok(());
             }
-        };
-        match error {
-            0 => {
-                plan.updates.iter().for_each(|k| std::mem::swap(&mut self.kept[*k], &mut self.next[*k]));
-                Ok(())
+            let (pool, queue) = (&mut self.pool, &mut self.queue);
+            let at = bound.steps.run_to_size(from, &mut |_, step| step.run(pool, queue.as_mut()))?;
+            let Some(at) = at else { return Ok(()) };
+            // SAFETY: as above.
+            let got = unsafe { bound.steps.integer(at, &self.program.entries[entry].steps[at], self.queue.as_ref())? };
+            if self.error()? != 0 {
+                return Ok(());
             }
-            error => {
-                let (entry, at) = (plan.name.clone(), self.place_of_error(entry));
-                Err(match error & DIVISION_BY_ZERO {
-                    0 => CallError::Index { entry, at },
-                    _ => CallError::Division { entry, at },
-                })
-            }
+            self.take_size(entry, at, got, inputs, outputs)?;
+            from = at + 1;
         }
+    }
+
+    /// Gives a size the value that step `at` has read.
+    fn take_size(
+        &mut self,
+        entry: usize,
+        at: usize,
+        got: i128,
+        inputs: &[impl AsView],
+        outputs: &mut [impl AsViewMut],
+    ) -> Result<(), CallError> {
+        let program = self.program.clone();
+        let plan = &program.entries[entry];
+        let (Step::Size(size), Some(bound)) = (&plan.steps[at], &mut self.bound[entry]) else { return Ok(()) };
+        let n = checked(plan, size, got, &bound.symbols)?;
+        if std::mem::replace(&mut bound.symbols[size.symbol], n) == n {
+            return Ok(());
+        }
+        let (error, queue) = (&raw mut *self.error as u64, self.queue.as_ref());
+        let Bound { offsets, bytes, arena, .. } = bound;
+        let memory = memory(&program, queue, error, *arena, &mut self.scratch, offsets, bytes);
+        (bound.steps, bound.patches) = memory.tables(plan, &bound.symbols)?;
+        self.patch(entry, inputs, outputs);
+        Ok(())
+    }
+
+    /// The error word, when all work is done.
+    fn error(&self) -> Result<i64, DeviceError> {
+        match &self.queue {
+            Some(queue) => queue.error(),
+            // SAFETY: kernels write the word through a pointer kept in their tables.
+            None => Ok(unsafe { std::ptr::read_volatile(&*self.error) }),
+        }
+    }
+
+    fn set_error(&mut self, word: i64) -> Result<(), DeviceError> {
+        *self.error = word;
+        self.queue.as_mut().map_or(Ok(()), |queue| queue.set_error(word))
     }
 
     /// Where in the source the error word is set first, found by running the steps again one by one.
     fn place_of_error(&mut self, entry: usize) -> String {
+        let mut first = None;
+        let ran = self.set_error(0);
         let plan = &self.program.entries[entry];
         let Some(bound) = self.bound[entry].as_mut() else { return String::new() };
         let (pool, queue, error) = (&mut self.pool, &mut self.queue, &mut self.error);
-        **error = 0;
-        let mut first = None;
-        let ran = queue.as_mut().map_or(Ok(()), |queue| queue.set_error(0));
         let ran = ran.and_then(|()| {
             bound.steps.run_all(&mut |index, step| {
                 step.run(pool, queue.as_mut())?;
@@ -474,16 +388,23 @@ impl Session {
         }
     }
 
-    /// As [`Session::call`], with room for the results made here.
-    pub fn results(&mut self, entry: usize, inputs: &[impl AsView]) -> Result<Vec<Tensor>, CallError> {
+    /// Tensors that [`Session::call`] can put the results for these inputs into.
+    pub fn room(&mut self, entry: usize, inputs: &[impl AsView]) -> Result<Vec<Tensor>, CallError> {
         let shapes = self.output_shapes(entry, inputs)?;
         let plan = &self.program.entries[entry];
         let room = |(port, shape): (&Port, &Vec<usize>)| {
             Tensor::try_zeros(port.elem, shape).ok_or_else(|| CallError::no_room(plan, port, shape))
         };
-        let mut results = plan.outputs.iter().zip(&shapes).map(room).collect::<Result<Vec<_>, _>>()?;
+        plan.outputs.iter().zip(&shapes).map(room).collect()
+    }
+
+    /// As [`Session::call`], with room for the results made here.
+    pub fn results(&mut self, entry: usize, inputs: &[impl AsView]) -> Result<Vec<Tensor>, CallError> {
+        let mut results = self.room(entry, inputs)?;
         self.call(entry, inputs, &mut results)?;
-        Ok(results)
+        // Where no size is computed, there is nothing to take off.
+        let taken = results.into_iter().zip(self.result_shapes(entry)).map(|(result, shape)| result.first(&shape));
+        Ok(taken.collect())
     }
 
     /// What the session keeps under a name, as it is now; before the first call that needs it, what it starts as. Empty if
@@ -544,8 +465,11 @@ impl Session {
             && bound.arena == self.arena.address()
             && plan.inputs.iter().zip(inputs).all(|(port, view)| fits(port, &view.as_view(), &bound.symbols))
             && plan.symbols.iter().zip(&bound.symbols).all(|(symbol, n)| match &symbol.chosen {
-                Chosen::ByDims => true,
-                Chosen::ByValue { input, .. } => integer(&inputs[*input].as_view()) == *n as i128,
+                Chosen::ByDims | Chosen::ByStep { .. } => true,
+                Chosen::ByValue { input, .. } => {
+                    let View { elem, bytes, .. } = inputs[*input].as_view();
+                    integer(elem, bytes) == *n as i128
+                }
             })
         {
             return Ok(());
@@ -563,13 +487,12 @@ impl Session {
     fn bind(&mut self, entry: usize, symbols: Vec<i64>) -> Result<(), CallError> {
         let program = self.program.clone();
         let plan = &program.entries[entry];
-        let overflow = || CallError::Overflow(named(plan, &symbols));
-        let value = |f: &Formula| f.evaluate(&symbols).ok_or_else(overflow);
+        let overflow = || overflow(plan, &symbols);
         check_guards(plan, &symbols)?;
-        let mut bytes = vec![];
-        for buffer in &plan.buffers {
-            bytes.push(usize::try_from(value(&buffer.bytes)?).map_err(|_| overflow())?);
-        }
+        let ranges = ranges(plan, &symbols).ok_or_else(overflow)?;
+        let most = |f: &Formula| f.range(&ranges).map(|(_, most)| most);
+        let bytes = plan.buffers.iter().map(|b| usize::try_from(most(&b.bytes)?).ok()).collect::<Option<Vec<_>>>();
+        let bytes = bytes.ok_or_else(overflow)?;
         let (offsets, peak) = place(plan, &bytes).ok_or_else(overflow)?;
         let queue = self.queue.as_ref();
         if peak > self.arena.len() {
@@ -587,120 +510,15 @@ impl Session {
             // Tables of other entries point to the old memory.
             self.bound.iter_mut().for_each(|b| *b = None);
         }
-        let arena = self.arena.address();
-        let constants = queue.map_or(program.memory.as_ptr() as u64, |q| q.device().constants());
-        let address = |place: &Place, buffer: usize| match place {
-            Place::Constant(c) => Some(constants + program.constants[*c].offset as u64),
-            Place::Arena { .. } => Some(arena + offsets[buffer] as u64),
-            // Only a call knows.
-            _ => None,
-        };
-        let mut steps = vec![];
-        for step in &plan.steps {
-            steps.push(match step {
-                Step::Launch(step) => {
-                    let mut table = vec![queue.map_or(&raw mut *self.error as u64, Queue::error_address)];
-                    table.resize(step.buffers.len() + 1, 0);
-                    for size in &step.sizes {
-                        table.push(value(size)? as u64);
-                    }
-                    let tasks = step.tasks.iter().map(value).collect::<Result<Vec<_>, _>>()?;
-                    let work = match &program.kernels {
-                        Kernels::Cpu(code) => {
-                            let cost = value(&step.work)? / OPERATIONS_PER_NS;
-                            shared_out(code.kernel(step.kernel), tasks[0], cost, threads as i64).ok_or_else(overflow)?
-                        }
-                        Kernels::Cuda(kernels) => match kernels[step.kernel] {
-                            CudaKernel::Loops { most, .. } => {
-                                if step.buffers.iter().any(|b| bytes[*b] as u64 > most) {
-                                    return Err(overflow());
-                                }
-                                Work::Blocks { kernel: step.kernel, grid: grid(&tasks).ok_or_else(overflow)? }
-                            }
-                            CudaKernel::Routine(helper) => {
-                                let bytes = step.buffers.iter().map(|b| bytes[*b]).collect();
-                                Work::Routine { helper, tasks: tasks[0], bytes }
-                            }
-                        },
-                    };
-                    let with_scratch =
-                        |s: &mut AlignedBytes| table.iter().copied().chain([s.as_mut_ptr() as u64]).collect();
-                    let tables = match queue {
-                        Some(_) => vec![table],
-                        None => self.scratch.iter_mut().map(with_scratch).collect(),
-                    };
-                    BoundStep::Launch(BoundLaunch { work, tables })
-                }
-                Step::Loop(around) => {
-                    let moves = around.moves.iter().map(|m| (m.step, m.slot)).collect();
-                    let table = vec![0; 3 * around.moves.len()];
-                    BoundStep::Loop(BoundLoop { count: value(&around.count)?, steps: around.steps, moves, table })
-                }
-            });
-        }
-        let mut patches = vec![];
-        for (index, step) in plan.steps.iter().enumerate() {
-            let buffers = step.launch().map_or(&[][..], |launch| &launch.buffers);
-            for (position, buffer) in buffers.iter().enumerate() {
-                // From the buffer to the memory that it is a part of; an address that a loop moves starts in its table.
-                let (mut step, mut slot, mut at, mut offset) = (index, position + 1, *buffer, 0);
-                while let Place::Part { of, start, moved_by } = &plan.buffers[at].place {
-                    offset = value(start)?.checked_add(offset).ok_or_else(overflow)?;
-                    at = *of;
-                    let Some(by) = moved_by else { continue };
-                    let Step::Loop(around) = &plan.steps[*by] else { continue };
-                    let Some(number) = around.moves.iter().position(|m| (m.step, m.slot) == (step, slot)) else {
-                        continue;
-                    };
-                    (step, slot) = (*by, 3 * number);
-                    let (mask, stride) = match &around.moves[number].motion {
-                        Motion::Stride(bytes) => (0, value(bytes)?),
-                        Motion::Turn(bytes) => {
-                            let first = address(&plan.buffers[at].place, at).unwrap_or(0);
-                            (first ^ first.wrapping_add(value(bytes)? as u64), 0)
-                        }
-                    };
-                    steps[step].set(slot + 1, mask);
-                    steps[step].set(slot + 2, stride as u64);
-                }
-                let place = &plan.buffers[at].place;
-                match address(place, at) {
-                    Some(address) => steps[step].set(slot, address.wrapping_add(offset as u64)),
-                    None => patches.push(Patch { step, slot, place: place.clone(), offset: offset as u64 }),
-                }
-            }
-        }
-        let mut outputs = vec![];
-        for port in &plan.outputs {
-            let size = |d: &Formula| usize::try_from(value(d)?).map_err(|_| overflow());
-            let shape = port.dims.iter().map(size).collect::<Result<Vec<_>, _>>()?;
-            tensor::size_in_bytes(port.elem, &shape).ok_or_else(overflow)?;
-            outputs.push(shape);
-        }
-        let one = |s: &BoundStep| match s {
-            BoundStep::Launch(BoundLaunch { work: Work::Tasks { tasks, chunk, .. }, .. }) => {
-                threads == 1 || tasks <= chunk
-            }
-            BoundStep::Launch(_) => false,
-            BoundStep::Loop(_) => true,
-        };
-        let whole = |code: &Arc<Code>, steps: &mut Vec<BoundStep>| Whole {
-            entry: code.entry(entry),
-            tables: steps.iter_mut().map(BoundStep::address).collect(),
-            counts: steps.iter().map(BoundStep::count).collect(),
-        };
-        let whole = match &program.kernels {
-            Kernels::Cpu(code) if steps.iter().all(one) => Some(whole(code, &mut steps)),
-            _ => None,
-        };
+        let outputs = plan.outputs.iter().map(|port| shape(port, most).ok_or_else(overflow));
+        let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
         let staged = match queue {
             None => None,
             Some(queue) => {
                 let of = |ports: &[Port]| {
                     let sizes = ports.iter().map(|port| {
-                        let dims = port.dims.iter().map(|d| usize::try_from(value(d)?).map_err(|_| overflow()));
-                        let dims = dims.collect::<Result<Vec<_>, _>>()?;
-                        tensor::size_in_bytes(port.elem, &dims).ok_or_else(overflow)
+                        let shape = shape(port, most).ok_or_else(overflow)?;
+                        tensor::size_in_bytes(port.elem, &shape).ok_or_else(overflow)
                     });
                     let room = |n: Result<usize, CallError>| {
                         n.and_then(|n| queue.zeroed(n).map_err(|_| no_memory(plan, &symbols, n)))
@@ -710,11 +528,18 @@ impl Session {
                 Some(Staged { inputs: of(&plan.inputs)?, outputs: of(&plan.outputs)? })
             }
         };
-        let steps = Steps(steps);
         let changing = |b: &PlanBuffer| matches!(b.place, Place::Kept(_) | Place::Next(_));
         let kept = plan.buffers.iter().zip(&bytes).filter(|(b, _)| changing(b)).map(|(b, n)| (b.place.clone(), *n));
         let kept = kept.collect();
-        self.bound[entry] = Some(Bound { symbols, outputs, steps, whole, kept, patches, staged, arena, peak });
+        let (error, arena) = (&raw mut *self.error as u64, self.arena.address());
+        let memory = memory(&program, queue, error, arena, &mut self.scratch, &offsets, &bytes);
+        let (mut steps, patches) = memory.tables(plan, &symbols)?;
+        let whole = match &program.kernels {
+            Kernels::Cpu(code) => steps.whole(code.entry(entry), threads),
+            Kernels::Cuda(_) => None,
+        };
+        self.bound[entry] =
+            Some(Bound { symbols, outputs, steps, whole, kept, patches, staged, arena, offsets, bytes, peak });
         Ok(())
     }
 }
@@ -722,49 +547,25 @@ impl Session {
 impl Entry {
     /// Bytes of the memory between steps, for these values of the symbols; `None` if a size overflows.
     pub fn arena_bytes(&self, symbols: &[i64]) -> Option<usize> {
-        let bytes = self.buffers.iter().map(|b| usize::try_from(b.bytes.evaluate(symbols)?).ok());
+        let ranges = ranges(self, symbols)?;
+        let bytes = self.buffers.iter().map(|b| usize::try_from(b.bytes.range(&ranges)?.1).ok());
         Some(place(self, &bytes.collect::<Option<Vec<usize>>>()?)?.1)
     }
 }
 
-impl Staged {
-    /// Runs steps on a GPU, inputs copied there and outputs from there; gives the error word.
-    fn call(
-        &mut self,
-        queue: &mut Queue,
-        pool: &mut Pool,
-        steps: &mut Steps,
-        inputs: &[impl AsView],
-        outputs: &mut [impl AsViewMut],
-    ) -> Result<i64, DeviceError> {
-        for (room, input) in self.inputs.iter_mut().zip(inputs) {
-            room.write(input.as_view().bytes)?;
-        }
-        queue.set_error(0)?;
-        steps.run_all(&mut |_, step| step.run(pool, Some(queue)))?;
-        let error = queue.error()?;
-        if error == 0 {
-            for (room, output) in self.outputs.iter().zip(outputs) {
-                room.read(output.as_view_mut().bytes)?;
-            }
-        }
-        Ok(error)
-    }
-}
-
-/// Tasks of machine code for threads, given the nanoseconds that they cost. Nothing if there are more than can be counted.
-fn shared_out(kernel: KernelFn, tasks: i64, cost: i64, threads: i64) -> Option<Work> {
-    // What threads share out is counted in parts of this.
-    tasks.checked_mul(threads)?;
-    let chunk = if cost < SHARE_NS { tasks.max(1) } else { chunk(tasks, threads) };
-    Some(Work::Tasks { kernel, tasks, chunk })
-}
-
-/// Blocks in each dimension; nothing if they are more than a GPU takes.
-fn grid(blocks: &[i64]) -> Option<[u32; 3]> {
-    let most = [i32::MAX as i64, u16::MAX as i64, u16::MAX as i64];
-    let fits = blocks.len() == 3 && blocks.iter().zip(most).all(|(n, most)| (0..=most).contains(n));
-    fits.then(|| std::array::from_fn(|d| blocks[d] as u32))
+/// What tables point to, of a session's parts.
+fn memory<'s>(
+    program: &'s Program,
+    queue: Option<&'s Queue>,
+    error: u64,
+    arena: u64,
+    scratch: &mut [AlignedBytes],
+    offsets: &'s [usize],
+    bytes: &'s [usize],
+) -> Memory<'s> {
+    let error = queue.map_or(error, Queue::error_address);
+    let scratch = scratch.iter_mut().map(|s| s.as_mut_ptr() as u64).collect();
+    Memory { program, queue, error, arena, scratch, offsets, bytes }
 }
 
 /// Gives what is kept the sizes of a call. What has another size starts as at first: as a constant, or as zeros. Where
@@ -808,11 +609,6 @@ fn no_memory(plan: &Entry, symbols: &[i64], bytes: usize) -> CallError {
     CallError::Memory { entry: plan.name.clone(), bytes, sizes }
 }
 
-/// Enough chunks that a late thread costs little, few enough that claiming does not.
-fn chunk(tasks: i64, threads: i64) -> i64 {
-    (tasks / (threads * 4)).max(1)
-}
-
 /// Offsets in the arena by liveness, and the bytes of it: largest buffers first, each at the lowest place free for its
 /// whole life. Nothing if that is more than can be counted.
 fn place(plan: &Entry, bytes: &[usize]) -> Option<(Vec<usize>, usize)> {
@@ -847,73 +643,6 @@ fn place(plan: &Entry, bytes: &[usize]) -> Option<(Vec<usize>, usize)> {
     Some((offsets, peak))
 }
 
-fn fits(port: &Port, view: &View, symbols: &[i64]) -> bool {
-    let same = |(dim, n): (&Formula, &usize)| match dim {
-        Formula::Const(c) => *c == *n as i64,
-        Formula::Symbol(s) => symbols.get(*s) == Some(&(*n as i64)),
-        dim => dim.evaluate(symbols) == Some(*n as i64),
-    };
-    let kind = port.elem == view.elem && port.dims.len() == view.shape.len();
-    kind && port.dims.iter().zip(view.shape).all(same) && view.is_whole()
-}
-
-/// The integer that a view without dims holds.
-fn integer(view: &View) -> i128 {
-    let negative = view.elem.is_signed() && view.bytes.last().is_some_and(|byte| *byte > 127);
-    let bytes = view.bytes.iter().copied().chain(std::iter::repeat(if negative { 255 } else { 0 }));
-    let mut whole = [0; 16];
-    whole.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-    i128::from_le_bytes(whole)
-}
-
-/// The symbols' values from the shapes of the inputs, and from the values of those that choose a size.
-fn solve(plan: &Entry, inputs: &[View]) -> Result<Vec<i64>, CallError> {
-    let mut symbols: Vec<Option<i64>> = vec![None; plan.symbols.len()];
-    for (port, view) in plan.inputs.iter().zip(inputs) {
-        if port.elem != view.elem || port.dims.len() != view.shape.len() || !view.is_whole() {
-            return Err(mismatch(plan, port, view));
-        }
-        for (dim, n) in port.dims.iter().zip(view.shape) {
-            if let Formula::Symbol(s) = dim
-                && symbols[*s].is_none()
-            {
-                symbols[*s] = Some(*n as i64);
-            }
-        }
-    }
-    let mut known: Vec<i64> = symbols.iter().map(|s| s.unwrap_or(0)).collect();
-    for (s, symbol) in plan.symbols.iter().enumerate() {
-        let Chosen::ByValue { input, most } = &symbol.chosen else { continue };
-        let most = most.evaluate(&known).ok_or_else(|| CallError::Overflow(named(plan, &known)))?;
-        let got = integer(&inputs[*input]);
-        known[s] = match i64::try_from(got) {
-            Ok(n) if (0..=most).contains(&n) => n,
-            _ => return Err(CallError::Size { name: plan.inputs[*input].name.clone(), most, got }),
-        };
-    }
-    let wrong = plan.inputs.iter().zip(inputs).find(|(port, view)| !fits(port, view, &known));
-    if let Some((port, view)) = wrong {
-        return Err(mismatch(plan, port, view));
-    }
-    match plan.symbols.iter().zip(&known).find(|(s, n)| matches!(s.chosen, Chosen::ByDims) && **n < 1) {
-        Some((s, _)) => Err(CallError::Guard(format!("`{}` needs {} >= 1, got 0", plan.name, s.name))),
-        None => Ok(known),
-    }
-}
-
-fn check_guards(plan: &Entry, symbols: &[i64]) -> Result<(), CallError> {
-    for guard in &plan.guards {
-        let holds = match &guard.condition {
-            Condition::Equal(a, b) => a.evaluate(symbols) == b.evaluate(symbols),
-            Condition::AtMost(a, b) => a.evaluate(symbols) <= b.evaluate(symbols),
-        };
-        if !holds {
-            return Err(CallError::Guard(format!("{}, got {}", guard.text, named(plan, symbols))));
-        }
-    }
-    Ok(())
-}
-
 fn check_outputs(plan: &Entry, bound: &Bound, outputs: &mut [impl AsViewMut]) -> Result<(), CallError> {
     if outputs.len() != plan.outputs.len() {
         let (expected, got) = (plan.outputs.len(), outputs.len());
@@ -928,29 +657,4 @@ fn check_outputs(plan: &Entry, bound: &Bound, outputs: &mut [impl AsViewMut]) ->
         }
     }
     Ok(())
-}
-
-fn mismatch(plan: &Entry, port: &Port, view: &View) -> CallError {
-    if !view.is_whole() {
-        let (name, ty) = (port.name.clone(), concrete(view.elem, view.shape));
-        return CallError::InputBytes { name, ty, bytes: view.bytes.len() };
-    }
-    let dim = |d: &Formula| match d {
-        Formula::Const(n) => n.to_string(),
-        Formula::Symbol(s) => plan.symbols[*s].name.clone(),
-        _ => "_".into(),
-    };
-    let dims: Vec<String> = port.dims.iter().map(dim).collect();
-    let expected = format!("{}[{}]", port.elem, dims.join(", "));
-    CallError::Input { name: port.name.clone(), expected, got: concrete(view.elem, view.shape) }
-}
-
-fn concrete(elem: Elem, shape: &[usize]) -> String {
-    let dims: Vec<String> = shape.iter().map(usize::to_string).collect();
-    format!("{elem}[{}]", dims.join(", "))
-}
-
-fn named(plan: &Entry, symbols: &[i64]) -> String {
-    let each: Vec<String> = plan.symbols.iter().zip(symbols).map(|(s, v)| format!("{} = {v}", s.name)).collect();
-    each.join(", ")
 }

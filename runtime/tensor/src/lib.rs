@@ -158,6 +158,16 @@ impl Tensor {
         count
     }
 
+    /// The first elements, as many as this shape has; all are 0 beyond those that are there.
+    pub fn first(self, shape: &[usize]) -> Tensor {
+        if self.shape == shape {
+            return self;
+        }
+        let mut first = Tensor::zeros(self.elem, shape);
+        first.bytes.iter_mut().zip(&self.bytes[..]).for_each(|(to, from)| *to = *from);
+        first
+    }
+
     /// Converted to another element type.
     pub fn cast(&self, elem: Elem) -> Tensor {
         if elem == self.elem {
