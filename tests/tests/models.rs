@@ -43,6 +43,16 @@ fn scan_of_a_grid() {
 }
 
 #[test]
+fn scan_of_two_with_noise() {
+    case("scan of two with noise").check();
+}
+
+#[test]
+fn diagonal() {
+    case("diagonal").check();
+}
+
+#[test]
 fn detections() {
     case("detections").check();
 }

@@ -77,7 +77,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
             None => {}
             Some(Ok(needs)) => {
                 let _ = writeln!(out, "    bytes moved: {}", number(&needs.moved));
-                let _ = writeln!(out, "    peak memory: {} bytes, beside what is stored", number(&needs.peak));
+                let _ = writeln!(out, "    peak memory: {} bytes, beside what is stored", largest(&needs.peak));
             }
             // The model is right all the same.
             Some(Err(error)) => {
@@ -95,6 +95,15 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
         }
     }
     Ok(out)
+}
+
+/// A size that is the largest of several, all named in one list.
+fn largest(size: &nnc::Dim) -> String {
+    let parts = size.alternatives();
+    match parts.len() {
+        1 => number(size),
+        _ => format!("max({})", parts.into_iter().map(number).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 fn number(dim: &nnc::Dim) -> String {

@@ -17,9 +17,10 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// The values that are given; a model that stores nothing needs none.
+    /// The values that are given; a model that saves nothing needs none.
     pub fn values(&self, model: &Model) -> Result<Values, Failure> {
-        if self.weights.is_empty() && !model.stored.is_empty() {
+        let saved = |s: &nnc::Stored| s.storage != nnc::Storage::Cache;
+        if self.weights.is_empty() && model.stored.iter().any(saved) {
             let text = format!("error: {} has parameters; give their values with --weights FILE", model.name);
             return Err(Failure(text));
         }

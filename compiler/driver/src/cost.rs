@@ -105,6 +105,7 @@ fn of_node(graph: &Graph, value: Value) -> Dim {
         Op::ConvTranspose(_) => two * elements(operand(0)) * operand(1).dims[1..].iter().cloned().product(),
         Op::Pool(pool) => out * pool.kernel.iter().map(|k| Dim::int(*k)).product(),
         Op::Sum(_) | Op::Prod(_) | Op::Max(_) | Op::Min(_) | Op::Argmax(_) | Op::Prefix(_) => elements(operand(0)),
+        Op::Scan(scan) => scan.steps.clone() * operations(&scan.body),
         Op::Reshape(_)
         | Op::Transpose(_)
         | Op::Expand(_)

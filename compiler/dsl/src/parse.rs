@@ -270,6 +270,9 @@ fn hint(text: &str, at: usize) -> Option<&'static str> {
     if before.contains('[') && rest.starts_with(':') {
         return Some("slices are written a..b, not a:b");
     }
+    if before.trim_end().ends_with(']') && before.contains(" in ") && rest.starts_with("= ") {
+        return Some("a list of layers is written stage = [Linear(8) for i in 0..n]; each has its place as its name");
+    }
     if rest.starts_with(':') && ["if ", "for ", "else"].iter().any(|w| line.trim_start().starts_with(w)) {
         return Some("blocks stand in braces: if c { … }");
     }

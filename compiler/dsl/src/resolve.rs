@@ -30,7 +30,9 @@ const TYPES: &[&str] =
 /// Everything that a file names but nobody defines. `known` answers for items, imports, the library and what the
 /// compiler provides; `all` lists them, for suggestions.
 pub(crate) fn resolve(file: &File, known: &dyn Fn(&str) -> bool, all: &[String]) -> Mistakes {
-    let mut resolver = Resolver { known, all, scopes: vec![], errors: vec![], told: HashSet::new(), limit: None };
+    let mut resolver =
+        Resolver { known, all, scopes: vec![], later: vec![], errors: vec![], told: HashSet::new(), limit: None };
+    resolver.weights(file);
     for item in &file.items {
         resolver.told.clear();
         resolver.item(item);
@@ -43,6 +45,8 @@ struct Resolver<'a> {
     known: &'a dyn Fn(&str) -> bool,
     all: &'a [String],
     scopes: Vec<HashSet<String>>,
+    /// Names that the blocks under way set somewhere, and where.
+    later: Vec<(String, Span)>,
     errors: Mistakes,
     /// Unknown names of this item that were reported: one reason is told once.
     told: HashSet<String>,
@@ -84,8 +88,34 @@ impl Resolver<'_> {
         }
         let own = self.scopes.iter().flatten().chain(self.all).map(String::as_str);
         let hint = nearest(name, own).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
-        let message = format!("unknown name `{name}`{hint}{note}");
-        self.errors.push(python(name, Diagnostic::new(Code::UNKNOWN_NAME, span, message)));
+        let error = match self.later.iter().find(|(later, _)| later == name) {
+            Some((_, place)) => Diagnostic::new(Code::UNKNOWN_NAME, span, format!("`{name}` has no value yet{note}"))
+                .other(*place, "it is set here")
+                .help(format!("set `{name}` above the line that reads it")),
+            None => Diagnostic::new(Code::UNKNOWN_NAME, span, format!("unknown name `{name}`{hint}{note}")),
+        };
+        self.errors.push(python(name, error));
+    }
+
+    /// Rules for weights are those of a model of the same file.
+    fn weights(&mut self, file: &File) {
+        let models = file.items.iter().filter_map(|item| match &item.kind {
+            ItemKind::Model(m) => Some(format!("`{}`", m.name.text)),
+            ItemKind::ModelAlias { name, .. } => Some(format!("`{}`", name.text)),
+            _ => None,
+        });
+        let models: Vec<String> = models.collect();
+        for item in &file.items {
+            let ItemKind::Weights(w) = &item.kind else { continue };
+            if self.is_known(&w.model.text) {
+                continue;
+            }
+            let error = Diagnostic::new(Code::UNKNOWN_NAME, w.model.span, format!("no model `{}`", w.model.text));
+            self.errors.push(error.help(match models.is_empty() {
+                true => "rules stand in the file of their model".into(),
+                false => format!("rules are for a model of this file: {}", models.join(", ")),
+            }));
+        }
     }
 
     fn item(&mut self, item: &Item) {
@@ -100,8 +130,7 @@ impl Resolver<'_> {
                 r.facts(&e.facts);
             }),
             ItemKind::Train(t) => self.inside(|r| r.train(t)),
-            ItemKind::Weights(w) => self.name(&w.model.text, w.model.span, ""),
-            ItemKind::Import { .. } | ItemKind::Type { .. } => {}
+            ItemKind::Weights(_) | ItemKind::Import { .. } | ItemKind::Type { .. } => {}
         }
     }
 
@@ -228,7 +257,23 @@ impl Resolver<'_> {
     }
 
     fn block(&mut self, block: &Block) {
+        let before = self.later.len();
+        for stmt in &block.stmts {
+            match &stmt.kind {
+                StmtKind::Bind(bind) => self.will_set(&bind.pattern),
+                StmtKind::Storage(s) => self.later.push((s.name.text.clone(), s.name.span)),
+                _ => {}
+            }
+        }
         block.stmts.iter().for_each(|s| self.stmt(s));
+        self.later.truncate(before);
+    }
+
+    fn will_set(&mut self, pattern: &Pattern) {
+        match pattern {
+            Pattern::Name(name) => self.later.push((name.text.clone(), name.span)),
+            Pattern::Tuple(parts, _) => parts.iter().for_each(|p| self.will_set(p)),
+        }
     }
 
     fn stmt(&mut self, stmt: &Stmt) {

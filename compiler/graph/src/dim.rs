@@ -100,9 +100,16 @@ impl Dim {
 
     /// The name, if this is one named size and nothing else.
     pub fn as_var(&self) -> Option<&str> {
+        match self.as_atom() {
+            Some(Atom::Var(name)) => Some(name),
+            _ => None,
+        }
+    }
+
+    fn as_atom(&self) -> Option<&Atom> {
         let (monomial, factor) = self.terms.iter().next()?;
         match (&monomial[..], self.terms.len()) {
-            ([(Atom::Var(name), 1)], 1) if *factor == Rational::from_integer(1) => Some(name),
+            ([(atom, 1)], 1) if *factor == Rational::from_integer(1) => Some(atom),
             _ => None,
         }
     }
@@ -214,6 +221,14 @@ impl Dim {
 
     fn min_by_text(&self, other: &Dim) -> Dim {
         Ord::min(self, other).clone()
+    }
+
+    /// Those that the size is the largest of: itself, unless it is a maximum.
+    pub fn alternatives(&self) -> Vec<&Dim> {
+        match self.as_atom() {
+            Some(Atom::Max(a, b)) => a.alternatives().into_iter().chain(b.alternatives()).collect(),
+            _ => vec![self],
+        }
     }
 
     fn max_by_text(&self, other: &Dim) -> Dim {

@@ -201,7 +201,8 @@ impl Elaborator<'_> {
                 None if i < names.len() => i,
                 None => {
                     let message = format!("{callee} takes {}, got {count}", counted(names.len(), "argument"));
-                    return self.fail(Code::NO_OPTION, arg.span, message);
+                    let help = format!("it is called as {callee}({})", names.join(", "));
+                    return self.advise(Code::NO_OPTION, arg.span, message, help);
                 }
                 Some(name) => match names.iter().position(|n| *n == name.text) {
                     Some(at) => at,

@@ -650,9 +650,10 @@ impl Elaborator<'_> {
             x = self.push(ops::Take { axis }, &[x, index], computed.span)?;
             axes.extend(place.axes);
         }
-        if let Some(twice) = axes.iter().enumerate().find(|(i, a)| axes[..*i].contains(a)).map(|(_, a)| a) {
-            let message = format!("`{}` in two subscripts of one read is not compiled yet", twice.name);
-            return self.fail(Code::NOT_YET, span, message);
+        while let Some(second) = (0..axes.len()).find(|i| axes[..*i].contains(&axes[*i])) {
+            let first = axes.iter().position(|a| *a == axes[second]).unwrap_or(second);
+            x = self.diagonal(x, first, second, span)?;
+            axes.remove(second);
         }
         let read = Indexed { value: Val::Tensor(x), axes };
         match (inside, outside) {
@@ -662,6 +663,24 @@ impl Elaborator<'_> {
             }
             _ => Ok(read),
         }
+    }
+
+    /// The elements whose places on two axes of equal size are the same, along the first of the two.
+    fn diagonal(&mut self, x: Value, first: usize, second: usize, span: Span) -> Result<Value> {
+        let dims = self.ty(x).dims;
+        let size = dims[first].clone();
+        let mut order: Vec<usize> = (0..dims.len()).filter(|a| *a != second).collect();
+        order.insert(first + 1, second);
+        let mut shape: Vec<Dim> = order.iter().map(|a| dims[*a].clone()).collect();
+        shape.remove(first + 1);
+        shape[first] = size.clone() * size.clone();
+        let side_by_side = self.push(ops::Transpose { order }, &[x], span)?;
+        let flat = self.reshape(side_by_side, shape, span)?;
+        let step = (Val::Num(size.clone() + Dim::int(1)), span);
+        let places = (Val::Tensor(self.push(ops::Arange { n: size }, &[], span)?), span);
+        let places = self.elementwise("mul", vec![places, step], span)?;
+        let places = self.tensor(&places, None, span)?;
+        self.push(ops::Take { axis: first }, &[flat, places], span)
     }
 
     /// Shows that a computed subscript stays on its axis: by the ranges of its indices if it is affine in them. Places

@@ -3,7 +3,7 @@
 use super::{Elaborator, Result, Scope, Val};
 use crate::ast::{Pattern, Scan};
 use diag::{Code, Diagnostic, Span};
-use graph::{Op, Value};
+use graph::{Dim, Op, Value, Verdict};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -25,16 +25,7 @@ impl Elaborator<'_> {
             carried.push((name.clone(), first));
         }
         let over = self.expr(&scan.over, scope)?;
-        let xs = self.tensor(&over, None, scan.over.span)?;
-        let mut slice = self.ty(xs);
-        let axis = match &scan.along {
-            Some(along) => {
-                let value = self.expr(along, scope)?;
-                self.axis(&value, slice.rank(), along.span)?
-            }
-            None => self.axis(&Val::int(0), slice.rank(), scan.over.span)?,
-        };
-        let steps = slice.dims.remove(axis);
+        let (mut scanned, axis, steps) = self.scanned(&over, scan, scope)?;
 
         let inner = Scope::inside(scope);
         let mut operands = vec![];
@@ -43,9 +34,14 @@ impl Elaborator<'_> {
             inner.set(&name.text, Val::Tensor(carry));
             operands.push(carry);
         }
-        let place = self.graph.placeholder(pattern_name(&scan.pattern), slice, self.origin(scan.over.span));
-        operands.push(place);
-        self.match_pattern(&scan.pattern, Val::Tensor(place), &inner)?;
+        let mut places = vec![];
+        for x in &scanned {
+            let mut slice = self.ty(*x);
+            slice.dims.remove(axis);
+            places.push(self.graph.placeholder(pattern_name(&scan.pattern), slice, self.origin(scan.over.span)));
+        }
+        operands.extend(&places);
+        self.match_pattern(&scan.pattern, with_tensors(&over, &mut places.into_iter()), &inner)?;
         let before: HashSet<Value> = self.graph.order().into_iter().collect();
         let versions: HashMap<String, Value> = self.versions.iter().map(|(n, v)| (n.clone(), v.value)).collect();
         let value = self.block(&scan.body, &inner)?;
@@ -55,22 +51,91 @@ impl Elaborator<'_> {
         }
         let value_span = scan.body.value_span();
         self.stacked_values(&value, axis, value_span, &mut outputs)?;
-        self.leaves_only_carries(&versions, &before, span)?;
+        let own: Vec<Value> = self.graph.order().into_iter().filter(|v| !before.contains(v)).collect();
+        self.leaves_only_carries(&versions, &own, span)?;
+        for value in own {
+            if let Some((all, place)) = self.random_of_all_steps(value, axis, &steps, span)? {
+                scanned.push(all);
+                operands.push(place);
+                outputs.iter_mut().filter(|(_, v)| *v == value).for_each(|(_, v)| *v = place);
+            }
+        }
 
         let (body, captures) = self.graph.enclose("body", &operands, &outputs);
         let firsts = carried.iter().map(|(_, first)| *first);
-        let operands: Vec<Value> = firsts.chain([xs]).chain(captures).collect();
+        let operands: Vec<Value> = firsts.chain(scanned.iter().copied()).chain(captures).collect();
         let (carries, reversed, body) = (carried.len(), scan.reversed, body.into());
         if outputs.is_empty() {
             return Ok(Val::None);
         }
-        let scan = graph::ops::Scan { steps, axis, reversed, carries, scanned: 1, body };
+        let scan = graph::ops::Scan { steps, axis, reversed, carries, scanned: scanned.len(), body };
         let results = self.push(scan, &operands, span)?;
         let mut results = self.graph.results(results).into_iter();
         for ((name, _), last) in carried.iter().zip(results.by_ref()) {
             scope.set(&name.text, Val::Tensor(last));
         }
         Ok(with_tensors(&value, &mut results))
+    }
+
+    /// The tensors that a loop goes over at once, the axis, and how many steps that makes.
+    fn scanned(&mut self, over: &Val, scan: &Scan, scope: &Rc<Scope>) -> Result<(Vec<Value>, usize, Dim)> {
+        let parts: Vec<Val> = match over {
+            Val::Tuple(fields) => fields.iter().map(|(_, value)| value.clone()).collect(),
+            one => vec![one.clone()],
+        };
+        let along = scan.along.as_ref().map_or(Ok(Val::int(0)), |along| self.expr(along, scope))?;
+        let place = scan.along.as_ref().map_or(scan.over.span, |along| along.span);
+        let (mut scanned, mut steps): (Vec<Value>, Option<(usize, Dim)>) = (vec![], None);
+        for part in parts {
+            let x = self.tensor(&part, None, scan.over.span)?;
+            let dims = self.ty(x).dims;
+            let axis = self.axis(&along, dims.len(), place)?;
+            match &steps {
+                None => steps = Some((axis, dims[axis].clone())),
+                Some((first, size)) if *first != axis || self.graph.facts.eq(size, &dims[axis]) != Verdict::Proved => {
+                    let message = format!(
+                        "a scan goes over axis {first} of {size} places and axis {axis} of {} at once",
+                        dims[axis]
+                    );
+                    let help = "what is scanned together has the same axis with the same size";
+                    return self.advise(Code::SHAPE, scan.over.span, message, help);
+                }
+                Some(_) => {}
+            }
+            scanned.push(x);
+        }
+        match steps {
+            Some((axis, size)) => Ok((scanned, axis, size)),
+            None => {
+                self.fail(Code::STATIC_TYPE, scan.over.span, "a scan goes over a tensor, or over several of one length")
+            }
+        }
+    }
+
+    /// Random numbers of a body, made for all steps before the loop, which then goes over them too: all of them, and those
+    /// of one step.
+    fn random_of_all_steps(
+        &mut self,
+        value: Value,
+        axis: usize,
+        steps: &Dim,
+        span: Span,
+    ) -> Result<Option<(Value, Value)>> {
+        let node = self.graph.node(value).clone();
+        let Op::RandomBits(bits) = node.op else { return Ok(None) };
+        let mut shape = bits.shape.clone();
+        if axis > shape.len() {
+            let message = format!("random numbers of rank {} in a scan along axis {axis}", shape.len());
+            let error = Diagnostic::new(Code::SHAPE, node.origin.span, message).other(span, "the scan");
+            return Err(Box::new(
+                error.help("make them before the scan, for all steps at once, and scan over them too"),
+            ));
+        }
+        shape.insert(axis, steps.clone());
+        let all = self.push(graph::ops::RandomBits { shape, ..bits }, &node.operands, node.origin.span)?;
+        let place = self.graph.placeholder("random", node.types[0].clone(), node.origin);
+        self.graph.replace(value, place);
+        Ok(Some((all, place)))
     }
 
     /// The value of a carry after one step, which has the type of the first.
@@ -120,33 +185,19 @@ impl Elaborator<'_> {
         }
     }
 
-    /// Steps have only carries to leave something to each other, and the same numbers in each step are not random.
-    fn leaves_only_carries(
-        &self,
-        versions: &HashMap<String, Value>,
-        before: &HashSet<Value>,
-        span: Span,
-    ) -> Result<()> {
+    /// Steps have only carries to leave something to each other.
+    fn leaves_only_carries(&self, versions: &HashMap<String, Value>, own: &[Value], span: Span) -> Result<()> {
         let updated = |(name, v): &(&String, &super::Version)| v.updated && versions.get(*name) != Some(&v.value);
         if let Some((name, _)) = self.versions.iter().find(updated) {
             let message =
                 format!("`{name}` is updated in every step of a scan; make it a carry and update it afterwards");
             return self.fail(Code::NOT_YET, span, message);
         }
-        let new: Vec<Value> = self.graph.order().into_iter().filter(|v| !before.contains(v)).collect();
-        if let Some(value) = new.iter().find(|v| matches!(self.graph.op(**v), Op::Size(_))) {
+        if let Some(value) = own.iter().find(|v| matches!(self.graph.op(**v), Op::Size(_))) {
             let message = "a size that data chooses in the body of a scan is not compiled yet";
             return self.fail(Code::NOT_YET, self.graph.node(*value).origin.span, message);
         }
-        match new.iter().find(|v| matches!(self.graph.op(**v), Op::RandomBits(_))) {
-            None => Ok(()),
-            Some(value) => {
-                let message = "random numbers in the body of a scan are not compiled yet";
-                let error = Diagnostic::new(Code::NOT_YET, self.graph.node(*value).origin.span, message);
-                let error = error.other(span, "the scan");
-                Err(Box::new(error.help("make them before the scan, for all steps at once, and scan over them too")))
-            }
-        }
+        Ok(())
     }
 }
 

@@ -55,6 +55,14 @@ enum Meaning {
 /// Stands for the unknown while a dim is solved for it; no name in a model contains a space.
 const UNKNOWN: &str = " ";
 
+/// How values of the types of settings are written.
+const WRITTEN: &[(&str, &str)] = &[
+    ("int", "an int is a whole number, without quotes and without a point: 8"),
+    ("float", "a float is a number without quotes: 0.5"),
+    ("bool", "a bool is true or false, without quotes"),
+    ("string", "a string stands in quotes: \"same\""),
+];
+
 impl Elaborator<'_> {
     pub(super) fn element(&mut self, elem: Option<&Name>, scope: &Rc<Scope>) -> Result<Elem> {
         let Some(name) = elem else { return Ok(self.float()) };
@@ -219,7 +227,10 @@ impl Elaborator<'_> {
         Err(Box::new(match (place.what, value) {
             (What::Result(_), Val::None) => error.help("the last line of a block is its value: end with a line `y`"),
             (_, Val::None) => error.help("where none is allowed the type ends with `?`: mask: bool[B, T]? = none"),
-            _ => error,
+            _ => match WRITTEN.iter().find(|(name, _)| *name == ty) {
+                Some((_, written)) => error.help(*written),
+                None => error,
+            },
         }))
     }
 

@@ -588,15 +588,26 @@ impl Elaborator<'_> {
                 let shape = result.iter().map(|a| a.map_or(Dim::int(1), |a| dims[a].clone())).collect();
                 self.reshape(value, shape, span).map(Val::Tensor)
             }
-            [(i, axis, at, at_span)] => {
-                // Keep the picked axis through the reshape, then read along it.
+            _ => {
+                let many: Vec<Span> = picked.iter().filter(|(i, ..)| self.ty(*i).rank() > 0).map(|p| p.3).collect();
+                if let [first, second, ..] = many[..] {
+                    let message = "two integer tensors read at once, which may mean pairs of places or all of them";
+                    let error = Diagnostic::new(Code::SHAPE, second, message).other(first, "the other one");
+                    let help = "all: x[i][:, j]; pairs in a kernel: out[k] = x[i[k], j[k]]";
+                    return Err(Box::new(error.help(help)));
+                }
+                // Keep the picked axes through the reshape, then read along them, from the last on.
                 let dims = self.graph.ty(value).dims.clone();
-                result.insert(at, Some(axis));
+                for (n, (_, axis, at, _)) in picked.iter().enumerate() {
+                    result.insert(at + n, Some(*axis));
+                }
                 let shape = result.iter().map(|a| a.map_or(Dim::int(1), |a| dims[a].clone())).collect();
-                let value = self.reshape(value, shape, span)?;
-                self.push(ops::Take { axis: at }, &[value, i], at_span).map(Val::Tensor)
+                let mut value = self.reshape(value, shape, span)?;
+                for (n, (i, _, at, at_span)) in picked.into_iter().enumerate().rev() {
+                    value = self.push(ops::Take { axis: at + n }, &[value, i], at_span)?;
+                }
+                Ok(Val::Tensor(value))
             }
-            _ => self.fail(Code::NOT_YET, span, "reading with two integer tensors at once is not compiled yet"),
         }
     }
 
