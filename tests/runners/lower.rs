@@ -61,6 +61,9 @@ fn shown(lowered: &Lowered<()>) -> String {
                 let places = named.map(|(at, buffer)| format!("{} {}", buffer.name, place(at)));
                 (format!("{}{}", loops.kernel, loops.schedule), places.collect())
             }
+            LoweredKernel::Extern(external, _) => {
+                (format!("extern {}", external.symbol), step.buffers.iter().map(place).collect())
+            }
             LoweredKernel::Routine(name) => (format!("routine {name}"), step.buffers.iter().map(place).collect()),
         };
         let places = places.join(", ");

@@ -45,8 +45,9 @@ impl Case {
     }
 }
 
-/// Steps that a case may skip. What follows a skipped `nest` or `schedule` as a kernel of its own is left out too.
-pub const STEPS: [&str; 4] = ["nest", "schedule", "compiled", "gradient"];
+/// Steps that a case may skip. What follows a skipped `nest` or `schedule` as a kernel of its own is left out too, and
+/// everything that follows `eval`.
+pub const STEPS: [&str; 5] = ["eval", "nest", "schedule", "compiled", "gradient"];
 
 /// The cases of a file, or what is wrong with its text.
 pub fn cases(text: &str) -> Result<Vec<Case>, String> {

@@ -5,7 +5,7 @@
 //! first and executable afterwards. Such code lives in this process only; what is saved is the blob.
 
 use crate::clif::kernel_signature;
-use crate::module::{HELPERS, KERNELS, Module, Unit, helper};
+use crate::module::{EXTERNALS, HELPERS, KERNELS, Module, Unit, helper};
 use crate::x86::EmitError;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{LibCall, Signature, UserExternalName};
@@ -46,11 +46,19 @@ impl Module {
         let name = |call: LibCall| helper(call).map_or_else(|_| call.to_string(), symbol);
         let mut builder = JITBuilder::with_isa(self.isa.clone(), Box::new(name));
         builder.symbols(Helper::ALL.iter().map(|h| (symbol(*h), h.address())));
-        let mut link = Link { module: JITModule::new(builder), helpers: vec![], kernels: vec![] };
+        let externals = blob.externals().map_err(|e| EmitError(e.to_string()))?;
+        let count = blob.externals.len();
+        builder.symbols((0..count).map(|i| (external(i), externals.address(i) as *const u8)));
+        let module = JITModule::new(builder);
+        let mut link = Link { module, helpers: vec![], externals: vec![], kernels: vec![] };
         for helper in Helper::ALL {
             // Calls carry their own types.
             let signature = Signature::new(CallConv::SystemV);
             link.helpers.push(link.module.declare_function(&symbol(*helper), Linkage::Import, &signature)?);
+        }
+        for index in 0..count {
+            let signature = Signature::new(CallConv::SystemV);
+            link.externals.push(link.module.declare_function(&external(index), Linkage::Import, &signature)?);
         }
         for kernel in &self.kernels {
             let id = link.define(kernel)?;
@@ -62,7 +70,7 @@ impl Module {
         let at = |id: &FuncId| module.get_finalized_function(*id);
         let (kernels, entries) = (kernels.iter().map(at).collect(), entries.iter().map(at).collect());
         // SAFETY: these are the functions of the blob, in its order, and they live in the module.
-        Ok(unsafe { Code::new(blob, kernels, entries, Box::new(Linked(Some(module)))) })
+        Ok(unsafe { Code::new(blob, kernels, entries, Box::new((Linked(Some(module)), externals))) })
     }
 }
 
@@ -71,9 +79,15 @@ fn symbol(helper: Helper) -> String {
     format!("nnc.{}", helper.name())
 }
 
+/// The name of the function from elsewhere of this number.
+fn external(index: usize) -> String {
+    format!("nnc.extern.{index}")
+}
+
 struct Link {
     module: JITModule,
     helpers: Vec<FuncId>,
+    externals: Vec<FuncId>,
     kernels: Vec<FuncId>,
 }
 
@@ -89,6 +103,7 @@ impl Link {
                     let callee = match name.namespace {
                         KERNELS => self.kernels[name.index as usize],
                         HELPERS => self.helpers[name.index as usize],
+                        EXTERNALS => self.externals[name.index as usize],
                         other => return Err(EmitError(format!("no space {other} of names"))),
                     };
                     function.params.reset_user_func_name(reference, UserExternalName::new(0, callee.as_u32()));

@@ -10,4 +10,4 @@ pub mod x86;
 
 pub use cranelift_codegen::ir::Function as ScalarFunction;
 pub use engine::{CodeMemory, Isa};
-pub use module::{EntryStep, Module};
+pub use module::{EntryStep, ExternalCall, Module};

@@ -13,7 +13,7 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use engine::code::{ALIGN, Blob, Code, Relocation, Target};
+use engine::code::{ALIGN, Blob, Code, External, Relocation, Target};
 use engine::{Helper, Isa};
 use kernel::Scheduled;
 use std::ops::Range;
@@ -25,6 +25,7 @@ const BETWEEN: u8 = 0xcc;
 /// [`Helper::ALL`].
 pub(crate) const KERNELS: u32 = 0;
 pub(crate) const HELPERS: u32 = 1;
+pub(crate) const EXTERNALS: u32 = 2;
 
 /// A function before it has a place.
 pub(crate) enum Unit {
@@ -41,6 +42,20 @@ pub struct Module {
     needs: Isa,
     pub(crate) kernels: Vec<Unit>,
     pub(crate) entries: Vec<Unit>,
+    libraries: Vec<Vec<u8>>,
+    pub(crate) externals: Vec<External>,
+}
+
+/// A C function from elsewhere as a kernel: what it takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExternalCall<'c> {
+    pub symbol: &'c str,
+    /// How many addresses of buffers, and how many sizes, both from the kernel's table; of its sizes the first is left out.
+    pub buffers: usize,
+    pub sizes: usize,
+    /// What it takes after these, the same in each call.
+    pub integers: &'c [i64],
+    pub floats: &'c [f64],
 }
 
 impl Module {
@@ -63,7 +78,8 @@ impl Module {
         }
         let target = cranelift_native::builder_with_options(host).map_err(|e| EmitError(e.into()))?;
         let isa = target.finish(settings::Flags::new(flags)).map_err(|e| EmitError(e.to_string()))?;
-        Ok(Module { isa, needs: Isa::Baseline, kernels: vec![], entries: vec![] })
+        let (kernels, entries, libraries, externals) = (vec![], vec![], vec![], vec![]);
+        Ok(Module { isa, needs: Isa::Baseline, kernels, entries, libraries, externals })
     }
 
     /// Adds a kernel, made for `isa`; gives its number, counted from 0.
@@ -105,6 +121,43 @@ impl Module {
         self.scalar_kernel(function)
     }
 
+    /// Adds a kernel that calls a function of a shared library, given by its bytes; gives its number.
+    pub fn external(&mut self, library: &[u8], call: &ExternalCall) -> Result<usize, EmitError> {
+        let library = self.libraries.iter().position(|l| l == library).unwrap_or_else(|| {
+            self.libraries.push(library.to_vec());
+            self.libraries.len() - 1
+        });
+        let external = External { library, symbol: call.symbol.into() };
+        let index = self.externals.iter().position(|e| *e == external).unwrap_or_else(|| {
+            self.externals.push(external);
+            self.externals.len() - 1
+        });
+        let convention = self.isa.default_call_conv();
+        let name = ir::UserFuncName::default();
+        let mut function = ir::Function::with_name_signature(name, kernel_signature(convention));
+        let mut context = FunctionBuilderContext::new();
+        let mut b = FunctionBuilder::new(&mut function, &mut context);
+        let block = b.create_block();
+        b.append_block_params_for_function_params(block);
+        b.switch_to_block(block);
+        let table = b.block_params(block)[0];
+        let slots = (1..=call.buffers).chain((0..call.sizes).map(|i| call.buffers + 2 + i));
+        let mut arguments = vec![];
+        for slot in slots {
+            arguments.push(b.ins().load(I64, MemFlagsData::trusted(), table, offset(slot)?));
+        }
+        arguments.extend(call.integers.iter().map(|n| b.ins().iconst(I64, *n)).collect::<Vec<_>>());
+        arguments.extend(call.floats.iter().map(|x| b.ins().f64const(*x)).collect::<Vec<_>>());
+        let mut signature = Signature::new(convention);
+        signature.params = arguments.iter().map(|a| AbiParam::new(b.func.dfg.value_type(*a))).collect();
+        let callee = reference(&mut b, EXTERNALS, index as u32, signature);
+        b.ins().call(callee, &arguments);
+        b.ins().return_(&[]);
+        b.seal_all_blocks();
+        b.finalize(self.isa.frontend_config());
+        Ok(self.scalar_kernel(function))
+    }
+
     /// A kernel of 4 lanes as Cranelift's IR.
     pub fn clif(&self, function: &Function) -> Result<String, EmitError> {
         Ok(clif::translate(function, &*self.isa)?.to_string())
@@ -133,8 +186,9 @@ impl Module {
 
     /// The code as bytes.
     pub fn blob(&self) -> Result<Blob, EmitError> {
-        let bytes = vec![];
-        let mut blob = Blob { isa: self.needs, bytes, kernels: vec![], entries: vec![], relocations: vec![] };
+        let (libraries, externals) = (self.libraries.clone(), self.externals.clone());
+        let (bytes, kernels, entries, relocations) = (vec![], vec![], vec![], vec![]);
+        let mut blob = Blob { isa: self.needs, bytes, kernels, entries, relocations, libraries, externals };
         for kernel in &self.kernels {
             let start = self.place(kernel, &mut blob)?;
             blob.kernels.push(start);
@@ -172,6 +226,7 @@ impl Module {
                     let name = &context.func.params.user_named_funcs()[*name];
                     match name.namespace {
                         KERNELS => Target::Own(blob.kernels[name.index as usize]),
+                        EXTERNALS => Target::External(name.index as usize),
                         _ => Target::Helper(Helper::ALL[name.index as usize]),
                     }
                 }

@@ -165,8 +165,12 @@ The patterns of a rule have equally many stars."
 weights hub for M { \"model.*.layer.*\" -> \"*\" }"
     901 NOT_YET "a part of the language that is not compiled yet"
         "The text is valid, but this version of nnc cannot compile it."
-        "extern kernel f(x: [B]) -> [B] = (cpu = \"f.c\", symbol = \"f\")
-model M(x: [B]) -> [B] = f(x)"
+        "model M(x: [T, 8], n: i32[T]) -> [T] {
+  scan (h = zeros([8])) for (row, k) in (x, n) {
+    h = h + row
+    sum(h[0..k])
+  }
+}"
 }
 
 /// The page of a code such as `E0301`; `None` if there is no such code.

@@ -2,6 +2,7 @@
 
 use crate::constants::{Constant, Content};
 use crate::error::Error;
+use crate::native;
 use crate::plan::Planner;
 use crate::target::{Cpu, Cuda, Function, Target, cuda_kernels};
 use cpu::EntryStep;
@@ -282,6 +283,7 @@ impl Compiler {
             let number = |k: &'_ LoweredKernel<Function>| match k {
                 LoweredKernel::Loops(k) => format!("{}{}", k.kernel, k.schedule),
                 LoweredKernel::Routine(name) => name.to_string(),
+                LoweredKernel::Extern(external, operands) => format!("{external:?} {operands}"),
             };
             let mut own = vec![];
             for kernel in &c.lowered.kernels {
@@ -379,6 +381,10 @@ impl Compiler {
                 LoweredKernel::Routine(name) => {
                     let helper = Helper::named(name);
                     module.routine(helper.ok_or_else(|| Error::Defect(format!("the engine has no routine {name}")))?)
+                }
+                LoweredKernel::Extern(external, operands) => {
+                    let library = native::library(external, isa)?;
+                    module.external(&library, &native::call(external, *operands)).map_err(defect)?
                 }
             };
         }

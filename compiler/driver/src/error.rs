@@ -51,6 +51,9 @@ pub enum Error {
     /// Training that cannot go on.
     #[error(transparent)]
     Train(#[from] train::TrainError),
+    /// Code from elsewhere that cannot be compiled or linked.
+    #[error("{0}")]
+    Native(String),
     /// No compiler for GPUs, or one that refuses.
     #[error(transparent)]
     Nvrtc(#[from] cuda::nvrtc::NvrtcError),

@@ -24,6 +24,7 @@ pub mod drawing;
 mod dump;
 mod error;
 pub mod measure;
+mod native;
 mod plan;
 mod reference;
 mod session;

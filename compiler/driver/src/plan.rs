@@ -122,7 +122,7 @@ impl Planner<'_> {
                 Function::Cuda(source) => (source.grid.iter().map(|n| affine(&l.scheduled, n, &sizes)).collect(), 0),
                 _ => (vec![affine(&l.scheduled, &l.scheduled.tasks, &sizes)], l.scheduled.scratch),
             },
-            LoweredKernel::Routine(_) => (vec![sizes[0].clone()], 0),
+            LoweredKernel::Routine(_) | LoweredKernel::Extern(..) => (vec![sizes[0].clone()], 0),
         };
         Ok(Launch {
             name: made.name().into(),

@@ -107,6 +107,10 @@ pub(crate) fn cuda_kernels(kernels: &[&LoweredKernel<Function>], archs: &[Arch])
                 Helper::named(name).ok_or_else(|| Error::Defect(format!("the engine has no routine {name}")))?;
             Ok(CudaKernel::Routine(helper))
         }
+        LoweredKernel::Extern(external, _) => Err(Error::Native(format!(
+            "`{}` is C code, which runs on a CPU only; compile without --target cuda",
+            external.symbol
+        ))),
         LoweredKernel::Loops(loops) => {
             let Function::Cuda(source) = &loops.code else {
                 return Err(Error::Defect("a kernel for a GPU is none".into()));

@@ -54,6 +54,7 @@ fn can_fail<C>(kernel: &LoweredKernel<C>) -> bool {
     match kernel {
         LoweredKernel::Loops(loops) => reads_indices(&loops.kernel),
         LoweredKernel::Routine(name) => matches!(*name, "Scatter" | "UpdateAt"),
+        LoweredKernel::Extern(..) => false,
     }
 }
 

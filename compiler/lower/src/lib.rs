@@ -6,7 +6,7 @@ pub mod merge;
 pub mod schedule;
 
 use build::{Built, Memory, Misfit, Style};
-use graph::ops::Scan;
+use graph::ops::{Extern, Scan};
 use graph::{Class, Dim, Graph, Group, GroupKind, Op, Origin, Storage, TensorType, Value};
 use kernel::schedule::Layout;
 use kernel::{Kernel, Schedule, ScheduleError, Scheduled};
@@ -71,6 +71,9 @@ pub enum LoweredKernel<C> {
     Loops(Loops<C>),
     /// The engine's routine of this name. Its first size is the number of its tasks.
     Routine(&'static str),
+    /// A function from elsewhere; its tasks are counted like those of a routine. The number of its operands stands beside
+    /// it.
+    Extern(Extern, usize),
 }
 
 /// A kernel in all its forms.
@@ -88,13 +91,14 @@ impl<C> LoweredKernel<C> {
         match self {
             LoweredKernel::Loops(loops) => &loops.kernel.name,
             LoweredKernel::Routine(name) => name,
+            LoweredKernel::Extern(external, _) => &external.symbol,
         }
     }
 
     pub fn loops(&self) -> Option<&Loops<C>> {
         match self {
             LoweredKernel::Loops(loops) => Some(loops),
-            LoweredKernel::Routine(_) => None,
+            LoweredKernel::Routine(_) | LoweredKernel::Extern(..) => None,
         }
     }
 }
@@ -555,9 +559,17 @@ impl<'g, B: Backend> Lower<'g, B> {
             buffers.push(self.place(result, index));
         }
         self.stored.extend(&group.roots);
-        let known = self.out.kernels.iter().position(|k| matches!(k, LoweredKernel::Routine(n) if *n == routine.name));
+        let made: LoweredKernel<B::Code> = match self.graph.op(node) {
+            Op::Extern(external) => LoweredKernel::Extern(external.clone(), self.graph.node(node).operands.len()),
+            _ => LoweredKernel::Routine(routine.name),
+        };
+        let known = self.out.kernels.iter().position(|k| match (k, &made) {
+            (LoweredKernel::Routine(a), LoweredKernel::Routine(b)) => a == b,
+            (LoweredKernel::Extern(a, n), LoweredKernel::Extern(b, m)) => a == b && n == m,
+            _ => false,
+        });
         let kernel = known.unwrap_or_else(|| {
-            self.out.kernels.push(LoweredKernel::Routine(routine.name));
+            self.out.kernels.push(made);
             self.out.kernels.len() - 1
         });
         let (sizes, work) = (routine.sizes, routine.work);

@@ -34,6 +34,16 @@ pub struct Blob {
     /// Where the function of each entry starts.
     pub entries: Vec<usize>,
     pub relocations: Vec<Relocation>,
+    /// Shared libraries, as files hold them, and the functions of theirs that the code calls.
+    pub libraries: Vec<Vec<u8>>,
+    pub externals: Vec<External>,
+}
+
+/// A function of one of the libraries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct External {
+    pub library: usize,
+    pub symbol: String,
 }
 
 /// A place of 8 bytes in the code that holds the address of a function.
@@ -48,6 +58,8 @@ pub enum Target {
     /// A function of the code, by where it starts.
     Own(usize),
     Helper(Helper),
+    /// One of the blob's externals.
+    External(usize),
 }
 
 impl Blob {
@@ -58,10 +70,12 @@ impl Blob {
             let target = match &r.target {
                 Target::Own(start) => inside(start),
                 Target::Helper(_) => true,
+                Target::External(index) => *index < self.externals.len(),
             };
             target && r.at.checked_add(8).is_some_and(|end| end <= self.bytes.len())
         };
-        self.kernels.iter().chain(&self.entries).all(inside) && self.relocations.iter().all(fits)
+        let there = self.externals.iter().all(|e| e.library < self.libraries.len());
+        there && self.kernels.iter().chain(&self.entries).all(inside) && self.relocations.iter().all(fits)
     }
 
     /// Maps the code executable. The blob is sound, and this machine has what it needs.
@@ -69,12 +83,14 @@ impl Blob {
         if !self.is_sound() || self.isa > Isa::host() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the code is damaged or for another machine"));
         }
+        let externals = self.externals()?;
         let memory = CodeMemory::with(self.bytes.len(), |start, place| {
             place.copy_from_slice(&self.bytes);
             for relocation in &self.relocations {
                 let address = match relocation.target {
                     Target::Own(function) => start + function,
                     Target::Helper(helper) => helper.address() as usize,
+                    Target::External(index) => externals.address(index),
                 };
                 place[relocation.at..relocation.at + 8].copy_from_slice(&address.to_ne_bytes());
             }
@@ -82,7 +98,88 @@ impl Blob {
         let at = |start: &usize| memory.as_ptr().wrapping_add(*start);
         let (kernels, entries) = (self.kernels.iter().map(at).collect(), self.entries.iter().map(at).collect());
         // SAFETY: the blob is sound, so functions start there; whoever made it says which.
-        Ok(unsafe { Code::new(self.clone(), kernels, entries, Box::new(memory)) })
+        Ok(unsafe { Code::new(self.clone(), kernels, entries, Box::new((memory, externals))) })
+    }
+
+    /// Opens the libraries and finds the functions of theirs.
+    pub fn externals(&self) -> io::Result<Externals> {
+        let libraries = self.libraries.iter().map(|bytes| Library::open(bytes)).collect::<io::Result<Vec<_>>>()?;
+        let address = |e: &External| {
+            let found = libraries.get(e.library).and_then(|library| library.function(&e.symbol));
+            found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no function `{}`", e.symbol)))
+        };
+        let addresses = self.externals.iter().map(address).collect::<io::Result<_>>()?;
+        Ok(Externals { addresses, _libraries: libraries })
+    }
+}
+
+/// Functions from elsewhere, there for as long as this lives.
+pub struct Externals {
+    addresses: Vec<usize>,
+    _libraries: Vec<Library>,
+}
+
+impl Externals {
+    /// Of the blob's external of this number.
+    pub fn address(&self, index: usize) -> usize {
+        self.addresses[index]
+    }
+}
+
+/// A shared library that is loaded.
+pub struct Library(*mut libc::c_void);
+
+// SAFETY: the handle is only asked for addresses, which the loader allows from anywhere.
+unsafe impl Send for Library {}
+unsafe impl Sync for Library {}
+
+impl Library {
+    /// Loads a library from the bytes of its file, and runs what it runs when it is loaded.
+    #[cfg(target_os = "linux")]
+    pub fn open(bytes: &[u8]) -> io::Result<Library> {
+        use std::io::Write;
+        use std::os::fd::{AsRawFd, FromRawFd};
+        // SAFETY: the descriptor is new, and owned by the file.
+        let mut file = unsafe {
+            let descriptor = libc::memfd_create(c"nnc".as_ptr(), libc::MFD_CLOEXEC);
+            if descriptor < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            std::fs::File::from_raw_fd(descriptor)
+        };
+        file.write_all(bytes)?;
+        let path = std::ffi::CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        // SAFETY: the path ends in a zero; what the library does when loaded is its author's matter.
+        let (handle, error) = unsafe {
+            let handle = libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
+            (handle, if handle.is_null() { libc::dlerror() } else { std::ptr::null_mut() })
+        };
+        if handle.is_null() {
+            // SAFETY: the loader gives a text that ends in a zero.
+            let text = unsafe { std::ffi::CStr::from_ptr(error) }.to_string_lossy().into_owned();
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(Library(handle))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn open(_: &[u8]) -> io::Result<Library> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "code from elsewhere is loaded on Linux only"))
+    }
+
+    /// The address of a function.
+    pub fn function(&self, symbol: &str) -> Option<usize> {
+        let name = std::ffi::CString::new(symbol).ok()?;
+        // SAFETY: the library is loaded.
+        let address = unsafe { libc::dlsym(self.0, name.as_ptr()) };
+        (!address.is_null()).then_some(address as usize)
+    }
+}
+
+impl Drop for Library {
+    fn drop(&mut self) {
+        // SAFETY: whoever calls into the library has this too.
+        unsafe { libc::dlclose(self.0) };
     }
 }
 

@@ -14,7 +14,7 @@ pub mod session;
 mod sizes;
 mod steps;
 
-pub use code::{Blob, Code, CodeMemory, EntryFn, KernelFn};
+pub use code::{Blob, Code, CodeMemory, EntryFn, External, Externals, KernelFn, Library};
 pub use cuda::{Arch, CudaKernel, DeviceError, Gpu, Image};
 pub use file::ProgramError;
 pub use formula::Formula;

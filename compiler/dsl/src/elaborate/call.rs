@@ -121,15 +121,15 @@ impl Elaborator<'_> {
         let scope = Scope::inside(&scope);
         self.bind_params(&e.params, args, &scope, &e.name.text, span)?;
         self.facts(&e.facts, &scope)?;
-        if self.in_training && e.kind != ExternKind::Kernel {
-            return self.extern_result(e, &scope, span);
+        match e.kind {
+            ExternKind::Kernel => self.external(e, &scope, span),
+            _ if self.in_training => self.extern_result(e, &scope, span),
+            _ => {
+                let name = &e.name.text;
+                let message = format!("`{name}` is provided by the training runtime; it stands in `train` blocks only");
+                self.fail(Code::NOT_YET, span, message)
+            }
         }
-        let name = &e.name.text;
-        let message = match e.kind {
-            ExternKind::Kernel => format!("`{name}` is code from elsewhere, which is not linked yet"),
-            _ => format!("`{name}` is provided by the training runtime; it stands in `train` blocks only"),
-        };
-        self.fail(Code::NOT_YET, span, message)
     }
 
     pub(super) fn run_function(

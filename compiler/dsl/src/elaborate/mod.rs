@@ -5,6 +5,7 @@
 
 mod call;
 mod expr;
+mod external;
 mod instance;
 mod items;
 mod kernel;

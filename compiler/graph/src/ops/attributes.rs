@@ -88,6 +88,7 @@ attr_types! {
     Vec<Dim>, "a list of sizes", |x| list(x), |a| items(a);
     Vec<usize>, "a list of axes", |x| list(x), |a| items(a);
     Vec<i64>, "a list of integers", |x| list(x), |a| items(a);
+    Vec<f64>, "a list of numbers", |x| list(x), |a| items(a);
     (i64, i64), "a pair of integers", |x| list(&[x.0, x.1]), |a| match items::<i64>(a)?[..] {
         [x, y] => Some((x, y)),
         _ => None,

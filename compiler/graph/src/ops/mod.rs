@@ -239,7 +239,7 @@ ops! {
     scatter_add::ScatterAdd, scatter::Scatter, update_at::UpdateAt, sort::Sort, top_k::TopK,
     random_bits::RandomBits,
     constant::Constant, dim::DimValue, size::Size, stop_gradient::StopGradient, scan::Scan,
-    with_gradient::WithGradient,
+    with_gradient::WithGradient, extern_::Extern,
 }
 
 impl Op {
