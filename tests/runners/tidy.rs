@@ -61,6 +61,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // The form of code and the type of its functions, and the names of architectures, are the engine's, stated once.
     ("compiler/cpu", &["kernel", "engine", "tensor", "diag"]),
     ("compiler/cuda", &["kernel", "engine", "tensor"]),
+    ("compiler/onnx", &["tensor"]),
     ("runtime/engine", &["tensor"]),
     ("runtime/data", &["engine", "tensor"]),
     ("runtime/train", &["data", "engine", "tensor"]),

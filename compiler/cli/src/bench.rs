@@ -29,6 +29,9 @@ pub struct Arguments {
     /// Compare the results with the model's definition, evaluated in f64, which takes seconds to minutes
     #[arg(long)]
     verify: bool,
+    /// Compare a result with an .npy file and tell the largest difference; given for some or all results
+    #[arg(long, value_name = "NAME=FILE", value_parser = crate::pair, conflicts_with = "verify")]
+    expect: Vec<(String, String)>,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -40,6 +43,32 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Fewest calls that are measured, whatever the time.
 const LEAST: usize = 7;
+
+/// The results that files hold; those that are not given are as they came out.
+fn expected(
+    entry: &nnc::Entry,
+    given: &[(String, String)],
+    results: &[nnc::Tensor],
+) -> Result<Vec<nnc::Array>, Failure> {
+    let ports: Vec<&str> = entry.outputs.iter().map(|p| p.name.as_str()).collect();
+    if let Some((name, _)) = given.iter().find(|(name, _)| !ports.contains(&name.as_str())) {
+        let text = format!("error: `{}` has no result `{name}`; it gives {}", entry.name, ports.join(", "));
+        return Err(Failure(text));
+    }
+    let array = |t: &nnc::Tensor| nnc::Array::new(t.elem, t.shape.clone(), t.to_f64());
+    let one = |(port, result): (&&str, &nnc::Tensor)| {
+        let Some((_, file)) = given.iter().find(|(name, _)| name == port) else { return Ok(array(result)) };
+        let tensor = nnc::npy::read(std::path::Path::new(file)).map_err(nnc::Error::from)?;
+        match tensor.shape == result.shape {
+            true => Ok(array(&tensor)),
+            false => {
+                let (got, expected) = (&result.shape, &tensor.shape);
+                Err(Failure(format!("error: `{port}` has the shape {got:?}, {file} has {expected:?}")))
+            }
+        }
+    };
+    ports.iter().zip(results).map(one).collect()
+}
 
 pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let given = &arguments.given;
@@ -53,6 +82,9 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let results = session.call(&entry.name, &tensors)?;
     let first = start.elapsed();
     let max_error = match (&from, arguments.verify) {
+        _ if !arguments.expect.is_empty() => {
+            Some(nnc::max_error(&results, &expected(entry, &arguments.expect, &results)?))
+        }
         (_, false) => None,
         (None, true) => return Err(Failure("error: --verify needs the source of the model".into())),
         (Some((_, values)), true) => {

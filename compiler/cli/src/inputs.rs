@@ -19,6 +19,9 @@ pub struct Weights {
 impl Weights {
     /// The values that are given; a model that saves nothing needs none.
     pub fn values(&self, model: &Model) -> Result<Values, Failure> {
+        if let (Some(own), true) = (model.own_values(), self.weights.is_empty()) {
+            return Ok(own);
+        }
         let saved = |s: &nnc::Stored| s.storage != nnc::Storage::Cache;
         if self.weights.is_empty() && model.stored.iter().any(saved) {
             let text = format!("error: {} has parameters; give their values with --weights FILE", model.name);
@@ -90,7 +93,7 @@ impl Given {
             return Ok(Made { program: Program::open(&source.file)?, from: None });
         }
         let model = source.compiler()?.build()?;
-        let values = match random && self.weights.weights.is_empty() {
+        let values = match random && self.weights.weights.is_empty() && model.own_values().is_none() {
             true => Values::Random { seed: self.seed },
             false => self.weights.values(&model)?,
         };

@@ -1,6 +1,6 @@
 //! From a file to a model: every step in order, timed, each result there to look at.
 
-use crate::constants::{Constant, Content};
+use crate::constants::{Constant, Content, Imported, Values};
 use crate::error::Error;
 use crate::native;
 use crate::plan::Planner;
@@ -27,6 +27,7 @@ pub struct Compiler {
     target: Target,
     fuel: Option<u64>,
     jit: bool,
+    import: Option<Arc<onnx::Import>>,
 }
 
 enum Source {
@@ -34,7 +35,8 @@ enum Source {
     Graph(Graph),
 }
 
-/// A compiler for the model in a file, and those that it imports.
+/// A compiler for the model in a file, and those that it imports. A file of ONNX is read as a model of the language that
+/// brings its weights.
 ///
 /// ```
 /// let model = nnc::compile("../../dsl-examples/mnist_mlp.nn")?.define("hidden", 32).build()?;
@@ -45,6 +47,12 @@ enum Source {
 /// ```
 pub fn compile(path: impl AsRef<Path>) -> Result<Compiler, Error> {
     let path = path.as_ref();
+    if onnx::is_onnx(path) {
+        let import = onnx::open(path)?;
+        let mut compiler = compile_text(&path.display().to_string(), &import.text);
+        compiler.import = Some(import.into());
+        return Ok(compiler);
+    }
     let text = tensor::read_text(path)?;
     let mut compiler = compile_text(&path.display().to_string(), &text);
     if let Source::File(file) = compiler.source {
@@ -100,6 +108,8 @@ pub struct Model {
     pub rules: BTreeMap<String, Rules>,
     /// The plan of each entry: its inputs, outputs, guards and steps.
     pub entries: Vec<engine::Entry>,
+    /// Where the weights are, of a model that brings them.
+    pub(crate) import: Option<Arc<onnx::Import>>,
     pub(crate) constants: Vec<Constant>,
     pub(crate) kept: Vec<engine::Kept>,
     pub(crate) code: Kernels,
@@ -110,6 +120,11 @@ pub struct Model {
 }
 
 impl Model {
+    /// The values that the model brings; nothing if it needs to be given them.
+    pub fn own_values(&self) -> Option<Values> {
+        self.import.clone().map(|import| Values::Import(Imported(import)))
+    }
+
     /// What the code needs: an instruction set, or the architectures of GPUs.
     pub fn target(&self) -> String {
         self.code.target()
@@ -153,6 +168,7 @@ impl Compiler {
             target: Target::Cpu(Isa::host()),
             fuel: None,
             jit: false,
+            import: None,
         }
     }
 
@@ -315,6 +331,7 @@ impl Compiler {
             rules: model.rules,
             entries,
             kept: initial(&kept, &mut constants),
+            import: self.import.clone(),
             constants,
             code,
             compiled: compiled.into_iter().map(|(_, c)| c).collect(),

@@ -99,7 +99,12 @@ pub enum Values {
         /// Equal seeds give equal values.
         seed: u64,
     },
+    /// A file of ONNX, which has both model and weights.
+    Import(Imported),
 }
+
+/// An open file of ONNX.
+pub struct Imported(pub(crate) Arc<onnx::Import>);
 
 impl Values {
     /// The value of what is stored under a name.
@@ -116,6 +121,7 @@ impl Values {
                 parts.pop().ok_or_else(|| Error::Defect(format!("`{name}` comes from nothing")))
             }
             Values::Random { seed } => random(stored, *seed),
+            Values::Import(Imported(import)) => import.tensor(&stored.name).map_err(|e| Error::Weights(e.to_string())),
         }
     }
 }

@@ -45,7 +45,7 @@ pub use engine::{
     Symbol, Timed, View, ViewMut,
 };
 pub use error::Error;
-pub use graph::{Dim, Graph, Storage, TensorType};
+pub use graph::{Array, Dim, Graph, Storage, TensorType};
 pub use reference::{max_error, reference};
 pub use session::Session;
 pub use target::{Function, Target};

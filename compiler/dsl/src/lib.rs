@@ -35,4 +35,5 @@ pub const STANDARD_LIBRARY: &[(&str, &str)] = &[
     ("std/optim.nn", include_str!("../std/optim.nn")),
     ("std/schedules.nn", include_str!("../std/schedules.nn")),
     ("std/data.nn", include_str!("../std/data.nn")),
+    ("std/onnx.nn", include_str!("../std/onnx.nn")),
 ];
