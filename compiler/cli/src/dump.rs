@@ -37,6 +37,8 @@ enum Emit {
     Dot,
     /// The same as a picture
     Svg,
+    /// Groups that are not one kernel with the schedule of their kind, and why
+    Setbacks,
     /// Kernels as nests, with their schedules
     Kernel,
     /// Kernels as explicit loops
@@ -103,6 +105,9 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
         match arguments.emit {
             Emit::Graph => out += &compiled.graph.to_string(),
             Emit::Dot => out += &nnc::drawing::dot(&compiled.graph),
+            Emit::Setbacks => {
+                compiled.lowered.setbacks.iter().for_each(|setback| out += &format!("{setback}\n"));
+            }
             emit => {
                 let isa = source.target_cpu.unwrap_or_else(nnc::Isa::host);
                 for kernel in compiled.lowered.kernels.iter().filter(|k| k.name().contains(&arguments.kernel)) {
@@ -127,7 +132,7 @@ fn text(kernel: &nnc::Loops, emit: Emit, isa: nnc::Isa) -> Result<String, Failur
         Emit::Clif => format!("; {name}\n{}\n", nnc::clif(kernel)?),
         Emit::Asm => format!("; {name}\n{}\n", nnc::assembly(kernel, isa)?),
         Emit::Cuda => format!("{}\n", nnc::cuda(kernel)?),
-        Emit::Graph | Emit::Dot | Emit::Svg => String::new(),
+        Emit::Graph | Emit::Dot | Emit::Svg | Emit::Setbacks => String::new(),
     })
 }
 

@@ -98,9 +98,20 @@ impl Kernel {
     /// A load that yields `otherwise` where an affine subscript leaves its dim.
     pub fn load_padded(&mut self, buffer: BufferId, at: Vec<Subscript>, otherwise: Literal) -> ExprId {
         let dims = self.buffers[buffer.index()].dims.clone();
-        let ranges = at.iter().zip(dims).filter_map(|(s, n)| Some((s.as_affine()?.clone(), n))).collect();
+        let affine = at.iter().zip(dims).filter_map(|(s, n)| Some((s.as_affine()?.clone(), n)));
+        let ranges: Vec<_> = affine.filter(|(a, n)| !self.always_within(a, *n)).collect();
         let elem = self.buffers[buffer.index()].elem;
-        self.exprs.intern(Expr::Load { buffer, at, guard: Some(Guard { ranges, otherwise }) }, elem)
+        let guard = (!ranges.is_empty()).then_some(Guard { ranges, otherwise });
+        self.exprs.intern(Expr::Load { buffer, at, guard }, elem)
+    }
+
+    /// Whether a subscript stays in a dim because it is an axis of that extent, or a constant.
+    fn always_within(&self, at: &Affine, dim: Extent) -> bool {
+        match (at.as_var(), at.as_constant(), dim) {
+            (Some(axis), ..) => self.axes[axis.index()].extent == dim,
+            (_, Some(i), Extent::Const(n)) => (0..n).contains(&i),
+            _ => false,
+        }
     }
 
     /// The stage that computes `buffer`, if one does.

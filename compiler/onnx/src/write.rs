@@ -197,6 +197,15 @@ impl<'m> Writer<'m> {
                 self.values.insert(first, value);
                 return Ok(());
             }
+            // One place that is known is a part of the tensor, not a copy.
+            ("Gather", [Some(x), Some(Value::Numbers { items, scalar: true, .. })])
+                if items[0].parse::<i64>().is_ok() =>
+            {
+                if let Value::Tensor(x) = x {
+                    let axis = attribute(node, "axis").map_or(0, |a| a.i);
+                    return self.bind(node, &format!("onnx_pick({x}, {}, {axis})", items[0]), &[]);
+                }
+            }
             ("ConstantOfShape", [Some(shape)]) => {
                 let text = self.filled(node, shape)?;
                 return self.bind(node, &text, &[]);

@@ -9,6 +9,7 @@ type Rule = fn(&mut Graph, Value) -> Result<Option<Value>, OpError>;
 const RULES: &[(&str, Rule)] = &[
     ("size as a number", size_as_number),
     ("argmax", argmax),
+    ("conv_transpose of a point", conv_transpose_of_a_point),
     ("conv_transpose", conv_transpose),
     ("conv of groups", conv_of_groups),
     ("scan of one step", scan_of_one_step),
@@ -113,6 +114,30 @@ fn phases(stride: i64, dilation: i64, (before, after): (i64, i64), taps: i64) ->
 
 fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Where each channel has one element, that is multiplied with the whole kernel: a product of matrices.
+fn conv_transpose_of_a_point(graph: &mut Graph, value: Value) -> Result<Option<Value>, OpError> {
+    let node = graph.node(value).clone();
+    let Op::ConvTranspose(conv) = &node.op else { return Ok(None) };
+    let (x, w, origin) = (node.operands[0], node.operands[1], &node.origin);
+    let (from, kernel) = (graph.ty(x).dims.clone(), graph.ty(w).dims.clone());
+    let is_point = from[2..].iter().all(|n| *n == Dim::int(1));
+    if !is_point || conv.groups != 1 || conv.dilation.iter().any(|n| *n != 1) {
+        return Ok(None);
+    }
+    let columns = vec![kernel[0].clone(), kernel[1..].iter().cloned().product()];
+    let x = graph.push(ops::Reshape { shape: from[..2].to_vec() }, &[x], origin)?;
+    let w = graph.push(ops::Reshape { shape: columns }, &[w], origin)?;
+    let dot = ops::Dot { contract_x: vec![1], contract_y: vec![0], batch_x: vec![], batch_y: vec![] };
+    let y = graph.push(dot, &[x, w], origin)?;
+    let y = graph.push(ops::Reshape { shape: [&from[..1], &kernel[1..]].concat() }, &[y], origin)?;
+    if conv.pad.iter().all(|pad| *pad == (0, 0)) {
+        return Ok(Some(y));
+    }
+    // The pads of a transposed convolution are what is left out.
+    let side = |of: fn(&(i64, i64)) -> i64| [0, 0].into_iter().chain(conv.pad.iter().map(|pad| -of(pad))).collect();
+    graph.push(ops::Pad { before: side(|pad| pad.0), after: side(|pad| pad.1), value: 0.0 }, &[y], origin).map(Some)
 }
 
 /// A convolution for each phase of each axis, their results put together by turns.

@@ -394,9 +394,18 @@ impl Lower<'_> {
         }
         let stride = if self.lane.is_some() { split.lane } else { 0 };
         let active = match (mask, self.active_mask()?) {
-            (Some(a), Some(b)) => Some(self.pure(Op::Mask(MaskOp::And), &[a, b])),
+            (Some(a), Some(b)) => Some(match (self.bits(a), self.bits(b)) {
+                (Some(a), Some(b)) => self.pure(Op::MaskConst(a & b), &[]),
+                _ => self.pure(Op::Mask(MaskOp::And), &[a, b]),
+            }),
             (a, b) => a.or(b),
         };
+        if let (None, 2, 4) = (lanes, stride, memory.size())
+            && let Some(bits) = active.map_or(Some(u32::MAX), |mask| self.bits(mask))
+        {
+            let value = self.load_every_second(buffer, split, memory, bits);
+            return Ok(self.typed(value, elem));
+        }
         let value = match (lanes, stride, active) {
             (None, 0, None) => self.pure(Op::Broadcast { memory, disp }, &[pointer]),
             (None, 1, None) => self.pure(Op::Load { memory, disp }, &[pointer]),
@@ -426,6 +435,14 @@ impl Lower<'_> {
             }
         };
         Ok(self.typed(value, elem))
+    }
+
+    /// The lanes of a mask that is known.
+    fn bits(&self, mask: Value) -> Option<u32> {
+        self.numbers.iter().find_map(|((op, _), value)| match op {
+            Op::MaskConst(bits) if *value == mask => Some(*bits),
+            _ => None,
+        })
     }
 
     /// Whether an expression differs between lanes.

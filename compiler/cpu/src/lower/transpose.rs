@@ -49,6 +49,30 @@ impl Lower<'_> {
         Some(self.transposed(loaded)[column as usize])
     }
 
+    /// The vector of elements that lie two apart: of two vectors along memory every second element. `bits` are the lanes
+    /// that are read; the others are 0.
+    pub(super) fn load_every_second(&mut self, buffer: BufferId, split: &Split, memory: Memory, bits: u32) -> Value {
+        let lanes = self.kernel.lanes;
+        let mut half = |from: i64| {
+            let spread = (0..lanes / 2).filter(|i| bits >> (from + i) & 1 == 1).fold(0u32, |m, i| m | 1 << (2 * i));
+            if spread == 0 {
+                return self.splat(0);
+            }
+            let at = Split { constant: split.constant + 2 * from, lane: 1, dynamic: split.dynamic.clone() };
+            let (pointer, disp) = self.place(buffer, &at);
+            let mask = self.pure(Op::MaskConst(spread), &[]);
+            self.pure(Op::Load { memory, disp }, &[pointer, mask])
+        };
+        let (low, high) = (half(0), half(lanes / 2));
+        let mut unzip = |unit, odd, x: [Value; 2]| self.pure(Op::Unzip { unit, odd }, &x);
+        // Elements are taken within blocks of four, so that blocks which follow each other are brought to one place.
+        let pair = match lanes {
+            4 => [low, high],
+            _ => [unzip(Unit::Block, false, [low, high]), unzip(Unit::Block, true, [low, high])],
+        };
+        unzip(Unit::Lane, false, pair)
+    }
+
     /// Stores a vector whose elements lie two apart: with the one that lies between them.
     pub(super) fn store_by_turns(
         &mut self,

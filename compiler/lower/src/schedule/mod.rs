@@ -48,7 +48,12 @@ pub fn choose(kernel: &Kernel, kind: GroupKind, target: &Target) -> Result<Sched
         Target::Cpu(vectors) => cpu::text(&shape, kind, vectors),
         Target::Cuda => cuda::text(&shape, kind),
     };
-    text.unwrap_or_else(|| plain(&shape)).parse()
+    match (text, kind) {
+        (Some(text), _) => text.parse(),
+        // Its parts have schedules of their own.
+        (None, GroupKind::Attention) => Err(ScheduleError("attention of this form has no schedule".into())),
+        (None, _) => plain(&shape).parse(),
+    }
 }
 
 /// A schedule that is right for every kernel without temporaries of unknown size: on a CPU one loop for each axis, nothing

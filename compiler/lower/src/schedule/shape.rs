@@ -44,10 +44,15 @@ impl Access {
 
     /// Whether consecutive values of `var` are consecutive in memory.
     pub fn contiguous(&self, var: VarId) -> bool {
+        self.step(var) == Some(1)
+    }
+
+    /// How far apart in memory consecutive values of `var` are, if only the last subscript moves with it.
+    pub fn step(&self, var: VarId) -> Option<i64> {
         let uses = |s: &Subscript| s.as_affine().is_some_and(|a| a.uses(var));
         match self.at.split_last() {
-            Some((Subscript::Affine(last), rest)) => last.coefficient(var) == Some(1) && !rest.iter().any(uses),
-            _ => false,
+            Some((Subscript::Affine(last), rest)) if !rest.iter().any(uses) => last.coefficient(var),
+            _ => None,
         }
     }
 

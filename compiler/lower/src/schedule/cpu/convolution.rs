@@ -1,13 +1,14 @@
-//! Windows over images: vectors along the output channels, whose weights are packed; a tile of pixels in registers; the
-//! finished tile is turned in the cache and stored along the rows of the image.
+//! Windows over images: vectors along the output channels, whose weights are packed; a tile of pixels in registers. Where
+//! images are stored row by row, the finished tile is turned in the cache first.
 
 use super::contraction::{marked, packed, reduction_loops};
 use super::{Shape, Vectors, ceil_div};
-use kernel::{Role, VarId};
+use kernel::{Role, Subscript, VarId};
 
 pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     let [sums, last] = &shape.stages[..] else { return None };
-    if sums.role != Role::Temp || last.free != sums.free || !last.reduced.is_empty() {
+    let same_axes = last.free.len() == sums.free.len() && last.free.iter().all(|v| sums.free.contains(v));
+    if sums.role != Role::Temp || !same_axes || !last.reduced.is_empty() {
         return None;
     }
     let (a, b) = sums.reduction.as_ref()?.product.as_ref()?;
@@ -15,13 +16,22 @@ pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     let is_weight = |x: &super::shape::Access| shape.buffer(x).role == Role::Const && x.axes().is_some();
     let (weight, image) = if is_weight(b) { (b, a) } else { (a, b) };
     let channel = sums.free.iter().copied().find(|v| weight.uses(*v) && !image.uses(*v))?;
-    if !is_weight(weight) || last.contiguous == Some(channel) {
+    if !is_weight(weight) || !image.at.iter().any(is_window) && last.contiguous == Some(channel) {
         return None;
     }
+    // What is stored along the channels is not turned.
+    let turned = last.contiguous != Some(channel);
     let pixels: Vec<VarId> = sums.free.iter().copied().filter(|v| *v != channel && !weight.uses(*v)).collect();
     let (x, above) = pixels.split_last()?;
     let across = shape.extent(*x);
     let channels = shape.extent(channel).as_const()?;
+    // Few channels leave most of a vector empty, where a row of pixels may fill it.
+    let filled = |n: i64| n as f64 / (ceil_div(n, target.lanes) * target.lanes) as f64;
+    let along_rows =
+        turned && image.contiguous(*x) && across.as_const().is_some_and(|n| filled(n) > 1.4 * filled(channels));
+    if along_rows {
+        return None;
+    }
     // Rows that are short join those above them, so that a tile has enough pixels.
     let y = above.last().copied().filter(|y| shape.extent(*y).as_const().is_some());
     let depth = sums.reduced.iter().map(|v| shape.guess(*v)).product();
@@ -33,7 +43,9 @@ pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     let mut text = packed(shape, weight, channel, width)?;
     text += &format!("split {o} {width} {o}o {o}t; split {o}t {} {o}v {o}l; ", target.lanes);
     text += &super::contraction::row_split(shape, *x, height);
-    text += &format!("split {xn}i {} {xn}p {xn}q; ", target.lanes);
+    if turned {
+        text += &format!("split {xn}i {} {xn}p {xn}q; ", target.lanes);
+    }
     let mut outer: Vec<(String, i64)> = vec![(format!("{o}o"), ceil_div(channels, width))];
     let (mut tile_loops, mut serial) = (String::new(), String::new());
     for v in above {
@@ -53,36 +65,59 @@ pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     text += &format!("layout {} {dims} local {}; ", sums.name, local.join(" "));
     let (reduction, splits) = reduction_loops(shape, sums, 4);
     text += &splits;
+    let stores = match turned {
+        true => format!("{o}v {serial}{xn}p {o}l* {xn}q@"),
+        false => format!("{serial}{xn}i {o}v* {o}l@"),
+    };
     Some(format!(
-        "{text}nest {} {{ {}: {reduction} {tile_loops}{xn}i* {o}v* {o}l@, {}: {o}v {serial}{xn}p {o}l* {xn}q@ }}",
+        "{text}nest {} {{ {}: {reduction} {tile_loops}{xn}i* {o}v* {o}l@, {}: {stores} }}",
         marked(&outer),
         sums.name,
         last.name
     ))
 }
 
+/// Whether a subscript moves with several axes, as that of a window does.
+fn is_window(subscript: &Subscript) -> bool {
+    subscript.as_affine().is_some_and(|a| a.terms().len() > 1)
+}
+
 /// Rows of one tile of a window over one channel: loads of a row serve all taps that reach it.
 const ROWS: i64 = 4;
 
-/// Windows over one channel each: vectors along the rows of the image, several rows at once.
+/// Windows over one channel each, products with a kernel or pools: vectors along the rows of the image, of each element or each second one; several rows
+/// at once.
 pub fn depthwise(shape: &Shape, target: &Vectors) -> Option<String> {
     let [stage] = &shape.stages[..] else { return None };
-    let (a, b) = stage.reduction.as_ref()?.product.as_ref()?;
-    let ([a], [b]) = (&a[..], &b[..]) else { return None };
+    let reduction = stage.reduction.as_ref()?;
     let along = stage.contiguous?;
-    let (weight, image) = if a.uses(along) { (b, a) } else { (a, b) };
-    let taps_only = stage.free.iter().all(|v| !weight.uses(*v) || image.uses(*v));
+    let (weight, image) = match (&reduction.product, &reduction.loads[..]) {
+        (Some((a, b)), _) => {
+            let ([a], [b]) = (&a[..], &b[..]) else { return None };
+            if a.uses(along) { (Some(b), a) } else { (Some(a), b) }
+        }
+        (None, [image]) if image.at.iter().any(is_window) => (None, image),
+        (None, _) => return None,
+    };
+    let of_weight = |v: VarId| weight.is_some_and(|weight| weight.uses(v));
+    let taps_only = stage.free.iter().all(|v| !of_weight(*v) || image.uses(*v));
     let written_out = stage.reduced.iter().map(|v| shape.extent(*v).as_const()).product::<Option<i64>>()?;
-    if weight.uses(along) || !taps_only || !image.contiguous(along) || written_out > 32 {
+    if of_weight(along) || !taps_only || !matches!(image.step(along), Some(1 | 2)) || written_out > 32 {
         return None;
     }
     let (along_at, above) = (stage.free.iter().position(|v| *v == along)?, &stage.free);
     let row = *above.get(along_at.checked_sub(1)?)?;
-    let rows = shape.extent(row).as_const().filter(|_| image.uses(row) && !weight.uses(row))?;
+    let rows = shape.extent(row).as_const().filter(|_| image.uses(row) && !of_weight(row))?;
     let (x, y) = (shape.name(along), shape.name(row));
     let across = shape.extent(along).as_const()?;
-    let block = ceil_div(across, target.lanes).min(4) * target.lanes;
-    let mut text = format!("split {x} {block} {x}o {x}t; split {x}t {} {x}v {x}l; ", target.lanes);
+    // A row of one block has no loop around it, so that it is known when compiling where the row ends.
+    let (mut text, blocks) = match ceil_div(across, target.lanes) <= 4 {
+        true => (format!("split {x} {} {x}v {x}l; ", target.lanes), String::new()),
+        false => {
+            let block = 4 * target.lanes;
+            (format!("split {x} {block} {x}o {x}t; split {x}t {} {x}v {x}l; ", target.lanes), format!(" {x}o"))
+        }
+    };
     text += &format!("split {y} {} {y}o {y}i; ", ROWS.min(rows));
     if image.guarded && rows > 2 * ROWS {
         text += &format!("border {y}o 1 1; ");
@@ -91,7 +126,7 @@ pub fn depthwise(shape: &Shape, target: &Vectors) -> Option<String> {
     let outer: Vec<VarId> = stage.free.iter().copied().filter(|v| *v != along && *v != row).collect();
     let loops = super::outer_loops(shape, &outer);
     let body = format!("{}: {x}v* {} {y}i* {x}l@", stage.name, taps.join(" "));
-    Some(format!("{text}nest {loops} {y}o {x}o {{ {body} }}"))
+    Some(format!("{text}nest {loops} {y}o{blocks} {{ {body} }}"))
 }
 
 /// Dims of the sums' layout, the channel's last.
