@@ -200,7 +200,7 @@ impl Model {
                             format!("`{name}` must have shape {:?}, got {shape:?} in {bytes} bytes", constant.dims);
                         return Err(Error::Weights(text));
                     }
-                    tensor.cast(constant.elem)
+                    if tensor.elem == constant.elem { tensor } else { tensor.cast(constant.elem) }
                 }
             };
             pack(&tensor.bytes, constant, &mut memory[*offset..*offset + *len]);
@@ -350,6 +350,9 @@ fn pack(bytes: &[u8], constant: &Constant, out: &mut [u8]) {
     let Some(layout) = &constant.layout else {
         return out.copy_from_slice(bytes);
     };
+    if layout.is_empty() {
+        return out.copy_from_slice(bytes);
+    }
     let extents = constant.extents(layout);
     let mut strides = vec![1usize; constant.dims.len()];
     for d in (0..constant.dims.len().saturating_sub(1)).rev() {
@@ -374,19 +377,14 @@ struct Packer<'p> {
 impl Packer<'_> {
     /// Fills everything below dim `depth` of the layout; `index` is the logical index so far.
     fn fill(&mut self, depth: usize, index: &mut Vec<usize>, out: &mut [u8]) {
-        let Some(dim) = self.layout.get(depth) else {
-            if index.iter().zip(self.dims).all(|(i, n)| i < n) {
-                let offset: usize = index.iter().zip(self.strides).map(|(i, s)| i * s).sum();
-                let from = offset * self.size;
-                out[self.at..self.at + self.size].copy_from_slice(&self.from[from..from + self.size]);
-            }
-            self.at += self.size;
-            return;
-        };
+        let dim = &self.layout[depth];
         let step = match dim.part {
             Part::Div(by) => by as usize,
             Part::Whole | Part::Mod(_) => 1,
         };
+        if depth + 1 == self.layout.len() {
+            return self.run(depth, step, index, out);
+        }
         let before = index[dim.dim];
         for i in 0..self.extents[depth] {
             // Padding of a layout lies outside the tensor.
@@ -395,5 +393,26 @@ impl Packer<'_> {
             self.fill(depth + 1, index, out);
         }
         index[dim.dim] = before;
+    }
+
+    /// Fills the innermost dim: elements that lie equally far apart in the tensor.
+    fn run(&mut self, depth: usize, step: usize, index: &[usize], out: &mut [u8]) {
+        let (dim, size, extent) = (&self.layout[depth], self.size, self.extents[depth]);
+        let out = &mut out[self.at..][..extent * size];
+        self.at += extent * size;
+        if index.iter().zip(self.dims).any(|(i, n)| i >= n) {
+            return;
+        }
+        let left = (self.dims[dim.dim] - index[dim.dim]).div_ceil(step);
+        let count = left.min(extent - dim.pad as usize);
+        let from = index.iter().zip(self.strides).map(|(i, s)| i * s).sum::<usize>() * size;
+        let apart = self.strides[dim.dim] * step * size;
+        match apart == size {
+            true => out[..count * size].copy_from_slice(&self.from[from..][..count * size]),
+            false => {
+                let elements = out.chunks_exact_mut(size).take(count);
+                elements.enumerate().for_each(|(i, to)| to.copy_from_slice(&self.from[from + i * apart..][..size]));
+            }
+        }
     }
 }

@@ -28,6 +28,11 @@ impl AlignedBytes {
 
     /// Nothing if this machine has less memory. For lengths that come from outside.
     pub fn try_zeroed(len: usize) -> Option<AlignedBytes> {
+        AlignedBytes::starting_with(&[], len)
+    }
+
+    /// These bytes, then zeros.
+    fn starting_with(bytes: &[u8], len: usize) -> Option<AlignedBytes> {
         let huge = len >= HUGE_PAGE;
         // A system that promises more than it has ends the process when the memory is touched.
         if huge && len > machine_memory() {
@@ -43,7 +48,8 @@ impl AlignedBytes {
                 // Advice only: without huge pages everything works, a little slower.
                 libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE);
             }
-            start.as_ptr().write_bytes(0, layout.size());
+            start.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            start.as_ptr().add(bytes.len()).write_bytes(0, layout.size() - bytes.len());
             Some(AlignedBytes { start, layout, len })
         }
     }
@@ -77,9 +83,8 @@ impl DerefMut for AlignedBytes {
 
 impl From<&[u8]> for AlignedBytes {
     fn from(bytes: &[u8]) -> AlignedBytes {
-        let mut aligned = AlignedBytes::zeroed(bytes.len());
-        aligned.copy_from_slice(bytes);
-        aligned
+        let len = bytes.len();
+        AlignedBytes::starting_with(bytes, len).unwrap_or_else(|| panic!("{len} bytes are more than this machine has"))
     }
 }
 

@@ -10,6 +10,12 @@ const FEW: i64 = 2;
 /// Steps of the reduction that a fetch from memory takes, roughly.
 const AHEAD: i64 = 16;
 
+/// From so many rows on a copy of a panel of columns pays.
+const MANY: i64 = 128;
+
+/// Bytes of the vector side from which on its rows lie in too many pages to be read in place again and again.
+const SCATTERED: i64 = 8 << 20;
+
 /// Axes of a product by the sides that move along them.
 pub struct Roles {
     /// In both sides.
@@ -90,6 +96,8 @@ pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
 
     let mut text = String::new();
     let mut pack = String::new();
+    // How many of the loops the copy of the vector side is inside of.
+    let mut around = roles.batch.len();
     let j = shape.name(along);
     let outer: Vec<VarId> = roles.batch.iter().chain(&other_rows).chain(other_columns).copied().collect();
     if shape.buffer(&roles.vector).role == Role::Const {
@@ -103,6 +111,12 @@ pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     } else if !roles.vector.contiguous(along) {
         let plain = roles.vector.plain()?;
         pack = transposed_copy(shape, &roles, along, &plain, &mut text, target)?;
+    } else if outer.len() == roles.batch.len()
+        && fixed.is_some_and(|rows| rows >= MANY)
+        && let Some(copied) = panel_copy(shape, &roles, along, &mut text)
+    {
+        pack = copied;
+        around += 1;
     }
     text += &super::vectors(shape, along, vectors, target);
     let mut tile_loops = String::new();
@@ -133,7 +147,7 @@ pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     if pack.is_empty() {
         return Some(format!("{text}nest {} {{ {body} }}", marked(&loops)));
     }
-    let (before, after) = loops.split_at(roles.batch.len());
+    let (before, after) = loops.split_at(around);
     let after: Vec<String> = after.iter().map(|(n, _)| n.clone()).collect();
     let inside = format!("{pack}, {} {{ {body} }}", after.join(" "));
     Some(match before.is_empty() {
@@ -192,6 +206,23 @@ pub fn packed(shape: &Shape, access: &Access, along: VarId, width: i64) -> Optio
     let at = access.at.iter().position(|s| s.as_affine().and_then(|a| a.as_var()) == Some(along))?;
     let rest: Vec<String> = (0..axes.len()).filter(|d| *d != at).map(|d| d.to_string()).collect();
     Some(format!("layout {} {at}/{width} {} {at}%{width}; ", shape.buffer(access).name, rest.join(" ")))
+}
+
+/// A copy of the columns of one tile, side by side, made before its rows run; gives its nest.
+fn panel_copy(shape: &Shape, roles: &Roles, along: VarId, text: &mut String) -> Option<String> {
+    let buffer = shape.buffer(&roles.vector);
+    let plain = roles.vector.plain()?;
+    let once = shape.stages.iter().flat_map(|s| &s.loads).filter(|l| l.buffer == roles.vector.buffer).count() == 1;
+    if !once || super::bytes(buffer)? < SCATTERED {
+        return None;
+    }
+    let (name, j) = (&buffer.name, shape.name(along));
+    let dims: Vec<String> = (0..plain.len()).map(|d| d.to_string()).collect();
+    let tile: Vec<String> = roles.batch.iter().map(|v| shape.name(*v).to_string()).chain([format!("{j}o")]).collect();
+    *text += &format!("stage {name} as {name}p; layout {name}p {} local {}; ", dims.join(" "), tile.join(" "));
+    let inner = plain.iter().flatten().filter(|v| **v != along && !roles.batch.contains(v));
+    let inner: Vec<&str> = inner.map(|v| shape.name(*v)).collect();
+    Some(format!("{name}p: {} {j}v* {j}l@", inner.join(" ")))
 }
 
 /// A copy of the vector side with columns last, private to an iteration of the batch loops; gives its nest.
