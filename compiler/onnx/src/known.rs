@@ -49,11 +49,14 @@ impl Value {
         match self {
             Value::Tensor(text) => text.clone(),
             Value::Numbers { items, scalar: true, elem } => format!("full([], {}, {elem})", items[0]),
-            Value::Numbers { items, elem: Elem::I64, .. } => format!("onnx_integers([{}])", items.join(", ")),
-            Value::Numbers { items, elem, .. } if !elem.is_float() => {
-                format!("cast(onnx_integers([{}]), {elem})", items.join(", "))
+            Value::Numbers { items, elem: Elem::I64, .. } if !items.is_empty() => {
+                format!("onnx_integers([{}])", items.join(", "))
             }
-            Value::Numbers { items, elem, .. } => format!("full([1], {}, {elem})", items[0]),
+            Value::Numbers { items, elem, .. } if items.is_empty() => format!("full([0], 0, {elem})"),
+            Value::Numbers { items, elem, .. } => {
+                let each: Vec<String> = items.iter().map(|x| format!("full([1], {x}, {elem})")).collect();
+                if each.len() == 1 { each[0].clone() } else { format!("concat([{}], axis = 0)", each.join(", ")) }
+            }
             Value::Shape(of) => format!("onnx_integers(shape({of}))"),
             Value::List(text) => format!("onnx_integers({text})"),
         }
@@ -123,7 +126,10 @@ pub fn fold(op: &str, x: &[Option<&Value>], to: Option<Elem>) -> Option<Value> {
         "Gather" => match given(1)? {
             Value::Numbers { items, scalar, .. } => {
                 let items = items.iter().map(|i| first.item(i.parse().ok()?)).collect::<Option<Vec<_>>>()?;
-                Some(Value::ints(items, *scalar))
+                match first {
+                    Value::Numbers { elem, .. } => Some(Value::Numbers { items, scalar: *scalar, elem: *elem }),
+                    _ => Some(Value::ints(items, *scalar)),
+                }
             }
             _ => None,
         },
@@ -145,7 +151,13 @@ pub fn fold(op: &str, x: &[Option<&Value>], to: Option<Elem>) -> Option<Value> {
                 _ => None,
             });
             match items.collect::<Option<Vec<_>>>() {
-                Some(items) => Some(Value::ints(items.concat(), false)),
+                Some(items) => {
+                    let elem = match first {
+                        Value::Numbers { elem, .. } => *elem,
+                        _ => Elem::I64,
+                    };
+                    Some(Value::Numbers { items: items.concat(), scalar: false, elem })
+                }
                 None => {
                     let lists = parts.iter().map(|v| v.list()).collect::<Option<Vec<_>>>()?;
                     Some(Value::List(format!("({})", lists.join(" + "))))
@@ -180,6 +192,10 @@ pub fn fold(op: &str, x: &[Option<&Value>], to: Option<Elem>) -> Option<Value> {
             else {
                 return None;
             };
+            // Integers are divided towards zero, sizes downwards: the same unless one is negative.
+            if op == "Div" && !elem.is_float() && a.iter().chain(b).any(|x| x.contains('-')) {
+                return None;
+            }
             let sign = match op {
                 "Add" => "+",
                 "Sub" => "-",

@@ -92,7 +92,7 @@ pub const ROWS: &[Row] = &[
     row("Transpose", 1, "onnx_transpose({0:tensor}<, {@perm}>)"),
     row("Unsqueeze", 1, "onnx_unsqueeze({0:tensor}, {@axes})"),
     row("Unsqueeze", 13, "onnx_unsqueeze({0:tensor}, {1:list})"),
-    row("Where", 9, "where({0}, {1}, {2})"),
+    row("Where", 9, "where({0}, {1:tensor}, {2:tensor})"),
 ];
 
 /// The row of an operator in a version of the standard; none if there is no such operator here.

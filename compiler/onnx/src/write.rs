@@ -340,8 +340,9 @@ impl Template<'_> {
             "list" => value.list().ok_or_else(|| {
                 Problem::new(format!("input {name} of {} must be known when compiling", self.node.op))
             })?,
-            "tensor" => value.tensor(),
-            _ => value.operand(),
+            // Numbers alone would be computed as the language does it, exactly.
+            "" if self.inputs.iter().flatten().any(|x| matches!(x, Value::Tensor(_))) => value.operand(),
+            _ => value.tensor(),
         }))
     }
 

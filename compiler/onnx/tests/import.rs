@@ -101,6 +101,28 @@ fn a_small_network() {
     assert_eq!(model.entries[0].signature(), "forward(input.1: f32[Batch_size, 3, 8, 8]) -> (y: f32[Batch_size, 5])");
 }
 
+/// Numbers that are used as tensors are all of them, of their type.
+#[test]
+fn numbers_as_tensors() {
+    let to = |elem| int("to", elem);
+    let nodes = vec![
+        node("Cast", &["three"], &["floats"], vec![to(1)]),
+        node("Mul", &["input.1", "floats"], &["a"], vec![]),
+        node("Cast", &["none"], &["empty"], vec![to(1)]),
+        node("Concat", &["floats", "empty"], &["b"], vec![int("axis", 0)]),
+        node("Div", &["negative", "two"], &["c"], vec![]),
+        node("Cast", &["c"], &["d"], vec![to(1)]),
+        node("Add", &["a", "d"], &["y"], vec![]),
+    ];
+    let initializers = vec![
+        longs("three", &[3], &[1, 2, 3]),
+        longs("none", &[0], &[]),
+        longs("negative", &[1], &[-3]),
+        longs("two", &[1], &[2]),
+    ];
+    insta::assert_snapshot!(text(&model(nodes, initializers)));
+}
+
 /// All that is not known is told at once, with how often it occurs.
 #[test]
 fn what_is_not_read() {
