@@ -65,6 +65,28 @@ model M(x: f64[A, 3, B], y: i8[]) -> (out: f64[8]) = f(x, -7, 0.5, y, true, 2.5)
     assert_eq!(got, [[23.0, -3.0, 2.0, 12.0, -7.0, 1.0, 0.5, 2.5]]);
 }
 
+/// Two libraries at once, with functions of one name.
+#[test]
+fn libraries_side_by_side() {
+    if !compiles() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let model = "extern kernel f(x: [N]) -> [N] = (cpu = \"f.c\")\nmodel M(x: [N]) -> (y: [N]) = f(x)\n";
+    std::fs::write(folder.path().join("m.nn"), model).unwrap();
+    let times = |n: usize| {
+        let code =
+            format!("void f(const float *x, float *y, long n) {{ for (long i = 0; i < n; i++) y[i] = {n} * x[i]; }}");
+        std::fs::write(folder.path().join("f.c"), code).unwrap();
+        let model = nnc::compile(folder.path().join("m.nn")).unwrap().build().unwrap_or_else(|e| panic!("{e}"));
+        model.load(&[] as &[&str], None).unwrap()
+    };
+    let programs: Vec<Program> = (1..5).map(times).collect();
+    for (n, program) in (1..).zip(&programs) {
+        assert_eq!(results(program, &[Tensor::new(&[2], &[1f32, 10.0])]), [[n as f64, 10.0 * n as f64]]);
+    }
+}
+
 #[test]
 fn code_that_is_not_there() {
     if !compiles() {

@@ -127,7 +127,13 @@ impl Externals {
 }
 
 /// A shared library that is loaded.
-pub struct Library(*mut libc::c_void);
+pub struct Library {
+    handle: *mut libc::c_void,
+    /// The loader knows a library by its path, this one by the number of this descriptor: nobody else may get that number
+    /// while it is loaded.
+    file: Option<std::fs::File>,
+    path: std::ffi::CString,
+}
 
 // SAFETY: the handle is only asked for addresses, which the loader allows from anywhere.
 unsafe impl Send for Library {}
@@ -159,7 +165,7 @@ impl Library {
             let text = unsafe { std::ffi::CStr::from_ptr(error) }.to_string_lossy().into_owned();
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        Ok(Library(handle))
+        Ok(Library { handle, file: Some(file), path })
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -171,7 +177,7 @@ impl Library {
     pub fn function(&self, symbol: &str) -> Option<usize> {
         let name = std::ffi::CString::new(symbol).ok()?;
         // SAFETY: the library is loaded.
-        let address = unsafe { libc::dlsym(self.0, name.as_ptr()) };
+        let address = unsafe { libc::dlsym(self.handle, name.as_ptr()) };
         (!address.is_null()).then_some(address as usize)
     }
 }
@@ -179,7 +185,15 @@ impl Library {
 impl Drop for Library {
     fn drop(&mut self) {
         // SAFETY: whoever calls into the library has this too.
-        unsafe { libc::dlclose(self.0) };
+        unsafe {
+            libc::dlclose(self.handle);
+            // Some libraries say that they are never unloaded; then the number stays theirs.
+            let left = libc::dlopen(self.path.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD);
+            if !left.is_null() {
+                libc::dlclose(left);
+                std::mem::forget(self.file.take());
+            }
+        }
     }
 }
 
