@@ -1,6 +1,6 @@
 //! A session: the memory of one caller, and calls of entries.
 //!
-//! Sizes come from the shapes of the inputs, and from the values of some. A call with the sizes of the one before touches no allocator: argument
+//! Sizes come from the shapes of the inputs, from the values of some, and from what steps compute. A call with the sizes of the one before touches no allocator: argument
 //! tables are ready, only the pointers to inputs and outputs are put in.
 
 use crate::code::DIVISION_BY_ZERO;
@@ -326,24 +326,24 @@ impl Session {
         let plan = &program.entries[entry];
         let (Step::Size(size), Some(bound)) = (&plan.steps[at], &mut self.bound[entry]) else { return Ok(()) };
         let n = checked(plan, size, got, &bound.symbols)?;
-        if std::mem::replace(&mut bound.symbols[size.symbol], n) == n {
+        if bound.symbols[size.symbol] == n {
             return Ok(());
         }
+        let mut symbols = bound.symbols.clone();
+        symbols[size.symbol] = n;
         let (error, queue) = (&raw mut *self.error as u64, self.queue.as_ref());
         let Bound { offsets, bytes, arena, .. } = bound;
         let memory = memory(&program, queue, error, *arena, &mut self.scratch, offsets, bytes);
-        (bound.steps, bound.patches) = memory.tables(plan, &bound.symbols)?;
+        (bound.steps, bound.patches) = memory.tables(plan, &symbols)?;
+        // Symbols are those of the tables, also after a call that found none for its sizes.
+        bound.symbols = symbols;
         self.patch(entry, inputs, outputs);
         Ok(())
     }
 
     /// The error word, when all work is done.
     fn error(&self) -> Result<i64, DeviceError> {
-        match &self.queue {
-            Some(queue) => queue.error(),
-            // SAFETY: kernels write the word through a pointer kept in their tables.
-            None => Ok(unsafe { std::ptr::read_volatile(&*self.error) }),
-        }
+        error_word(self.queue.as_ref(), &self.error)
     }
 
     fn set_error(&mut self, word: i64) -> Result<(), DeviceError> {
@@ -361,12 +361,7 @@ impl Session {
         let ran = ran.and_then(|()| {
             bound.steps.run_all(&mut |index, step| {
                 step.run(pool, queue.as_mut())?;
-                let word = match &queue {
-                    Some(queue) => queue.error()?,
-                    // SAFETY: as in `call`.
-                    None => unsafe { std::ptr::read_volatile(&**error) },
-                };
-                if word != 0 {
+                if error_word(queue.as_ref(), error)? != 0 {
                     first.get_or_insert(index);
                 }
                 Ok(())
@@ -550,6 +545,14 @@ impl Entry {
         let ranges = ranges(self, symbols)?;
         let bytes = self.buffers.iter().map(|b| usize::try_from(b.bytes.range(&ranges)?.1).ok());
         Some(place(self, &bytes.collect::<Option<Vec<usize>>>()?)?.1)
+    }
+}
+
+fn error_word(queue: Option<&Queue>, word: &i64) -> Result<i64, DeviceError> {
+    match queue {
+        Some(queue) => queue.error(),
+        // SAFETY: kernels write the word through a pointer kept in their tables.
+        None => Ok(unsafe { std::ptr::read_volatile(word) }),
     }
 }
 
