@@ -67,7 +67,7 @@ fn check(made: &RandomGraph) -> Result<(), String> {
                     .map(|(o, below)| weight(&o.name).unwrap_or_else(|| fill(&mut random, graph, o, *below, n)))
                     .collect();
                 // A window may not fit on a small axis, which calls are to refuse.
-                let Ok(expected) = interpret::run(graph, &tensors.iter().map(array).collect::<Vec<_>>()) else {
+                let Ok(expected) = interpret::run(graph, &tensors.iter().map(Array::from).collect::<Vec<_>>()) else {
                     continue;
                 };
                 let inputs = graph.operands.iter().zip(&tensors).filter(|(o, _)| o.storage == Storage::Input);
@@ -92,10 +92,6 @@ fn fill(random: &mut Random, graph: &graph::Graph, operand: &graph::Operand, bel
         _ => (random.unit() * below).floor(),
     };
     Tensor::from_f64(ty.elem, &shape, std::iter::repeat_with(next).take(shape.iter().product()))
-}
-
-fn array(t: &Tensor) -> Array {
-    Array::new(t.elem, t.shape.clone(), t.to_f64())
 }
 
 fn compare(expected: &Array, got: &Tensor, error: f64) -> Result<(), String> {

@@ -25,10 +25,6 @@ impl Random {
     }
 }
 
-fn array(t: &Tensor) -> Array {
-    Array::new(t.elem, t.shape.clone(), t.to_f64())
-}
-
 /// A model of `dsl-examples`, made small, and the inputs it gets.
 pub struct Case {
     pub name: &'static str,
@@ -98,13 +94,13 @@ impl Case {
                     let tensor = match o.storage {
                         Storage::Cache => {
                             let kept = caches.remove(&o.name).filter(|a| a.shape == shape);
-                            operands.push(kept.unwrap_or_else(|| array(&Tensor::zeros(ty.elem, &shape))));
+                            operands.push(kept.unwrap_or_else(|| Array::from(&Tensor::zeros(ty.elem, &shape))));
                             continue;
                         }
                         Storage::Input => random.tensor(ty.elem, &shape, 1.0, self.below),
                         _ => weights[&o.name].clone(),
                     };
-                    operands.push(array(&tensor));
+                    operands.push(Array::from(&tensor));
                     if o.storage == Storage::Input {
                         inputs.push(tensor);
                     }

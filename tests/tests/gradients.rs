@@ -53,7 +53,7 @@ fn check(file: &str, model: &str, sizes: &[&[(&str, usize)]]) {
                     Storage::Input => tensor(&shape(&graph.ty(o.value).dims, &size)),
                     _ => weights[&o.name].clone(),
                 };
-                operands.push(Array::new(tensor.elem, tensor.shape.clone(), tensor.to_f64()));
+                operands.push(Array::from(&tensor));
                 if o.storage == Storage::Input {
                     inputs.push(tensor);
                 }

@@ -5,10 +5,6 @@ use nnc::{Elem, Tensor};
 use std::collections::HashMap;
 use tests::case::Random;
 
-fn array(t: &Tensor) -> Array {
-    Array::new(t.elem, t.shape.clone(), t.to_f64())
-}
-
 fn random(random: &mut Random, elem: Elem, shape: &[usize]) -> Tensor {
     let next = || if elem.is_float() { random.unit() - 0.5 } else { (random.unit() * 9.0).floor() };
     Tensor::from_f64(elem, shape, std::iter::repeat_with(next).take(shape.iter().product()))
@@ -34,7 +30,7 @@ fn check(reference: &[(String, Graph)], model: &nnc::Model, sizes: &dyn Fn(&str)
             Storage::Cache => Tensor::zeros(stored.ty.elem, &shape(&stored.ty)),
             _ => random(&mut source, stored.ty.elem, &shape(&stored.ty)),
         };
-        now.insert(stored.name.clone(), array(&t));
+        now.insert(stored.name.clone(), Array::from(&t));
         weights.insert(stored.name.clone(), t);
     }
     let program = model.with(&mut |name| Ok(weights[name].clone())).unwrap();
@@ -46,7 +42,7 @@ fn check(reference: &[(String, Graph)], model: &nnc::Model, sizes: &dyn Fn(&str)
                 if o.storage == Storage::Input {
                     let ty = graph.ty(o.value);
                     inputs.push(random(&mut source, ty.elem, &shape(ty)));
-                    operands.push(array(inputs.last().unwrap()));
+                    operands.push(Array::from(inputs.last().unwrap()));
                 } else {
                     operands.push(now[&o.name].clone());
                 }

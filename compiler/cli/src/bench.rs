@@ -55,12 +55,11 @@ fn expected(
         let text = format!("error: `{}` has no result `{name}`; it gives {}", entry.name, ports.join(", "));
         return Err(Failure(text));
     }
-    let array = |t: &nnc::Tensor| nnc::Array::new(t.elem, t.shape.clone(), t.to_f64());
     let one = |(port, result): (&&str, &nnc::Tensor)| {
-        let Some((_, file)) = given.iter().find(|(name, _)| name == port) else { return Ok(array(result)) };
+        let Some((_, file)) = given.iter().find(|(name, _)| name == port) else { return Ok(nnc::Array::from(result)) };
         let tensor = nnc::npy::read(std::path::Path::new(file)).map_err(nnc::Error::from)?;
         match tensor.shape == result.shape {
-            true => Ok(array(&tensor)),
+            true => Ok(nnc::Array::from(&tensor)),
             false => {
                 let (got, expected) = (&result.shape, &tensor.shape);
                 Err(Failure(format!("error: `{port}` has the shape {got:?}, {file} has {expected:?}")))

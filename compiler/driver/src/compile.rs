@@ -385,6 +385,7 @@ impl Compiler {
         numbers: &[Vec<usize>],
     ) -> Result<Code, Error> {
         let defect = |e: cpu::x86::EmitError| Error::Defect(e.to_string());
+        let mut libraries = native::Libraries::new(isa);
         for (index, kernel) in kernels.iter().enumerate() {
             match kernel {
                 LoweredKernel::Loops(loops) => match &loops.code {
@@ -400,8 +401,8 @@ impl Compiler {
                     module.routine(helper.ok_or_else(|| Error::Defect(format!("the engine has no routine {name}")))?)
                 }
                 LoweredKernel::Extern(external, operands) => {
-                    let library = native::library(external, isa)?;
-                    module.external(&library, &native::call(external, *operands)).map_err(defect)?
+                    let library = libraries.of(external)?;
+                    module.external(library, &native::call(external, *operands)).map_err(defect)?
                 }
             };
         }

@@ -4,6 +4,9 @@ use crate::error::Error;
 use cpu::ExternalCall;
 use engine::{Isa, Library};
 use graph::ops::Extern;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,22 +16,44 @@ pub(crate) fn call(external: &Extern, operands: usize) -> ExternalCall<'_> {
     ExternalCall { symbol, buffers: operands + 1, sizes: sizes.len(), integers, floats }
 }
 
-/// The bytes of the library that has the function.
-pub(crate) fn library(external: &Extern, isa: Isa) -> Result<Vec<u8>, Error> {
-    let Extern { file, symbol, .. } = external;
-    let path = Path::new(file);
-    let bytes = match path.extension().and_then(|e| e.to_str()) {
-        Some("c") => compiled(path, isa)?,
-        _ => std::fs::read(path).map_err(|e| tensor::FileError::io(path, e))?,
-    };
-    let library = Library::open(&bytes);
-    let library = library.map_err(|e| Error::Native(format!("`{file}` is no library for this machine: {e}")))?;
-    match library.function(symbol) {
-        Some(_) => Ok(bytes),
-        None => Err(Error::Native(format!(
-            "`{file}` has no function `{symbol}`; name another one by symbol = \"…\", and do not make it static"
-        ))),
+/// The libraries of one program, each read or compiled once.
+pub(crate) struct Libraries {
+    isa: Isa,
+    files: HashMap<String, Vec<u8>>,
+}
+
+impl Libraries {
+    pub(crate) fn new(isa: Isa) -> Libraries {
+        Libraries { isa, files: HashMap::new() }
     }
+
+    /// The bytes of the library that has the function.
+    pub(crate) fn of(&mut self, external: &Extern) -> Result<&[u8], Error> {
+        let Extern { file, symbol, .. } = external;
+        let bytes = match self.files.entry(file.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(read(Path::new(file), self.isa)?),
+        };
+        let library = Library::open(bytes);
+        let library = library.map_err(|e| Error::Native(format!("`{file}` is no library for this machine: {e}")))?;
+        match library.function(symbol) {
+            Some(_) => Ok(bytes),
+            None => Err(Error::Native(format!(
+                "`{file}` has no function `{symbol}`; name another one by symbol = \"…\", and do not make it static"
+            ))),
+        }
+    }
+}
+
+/// A library, or what becomes of a source.
+fn read(path: &Path, isa: Isa) -> Result<Vec<u8>, Error> {
+    if path.extension().is_some_and(|e| e == "c") {
+        return compiled(path, isa);
+    }
+    let mut bytes = vec![];
+    let (mut file, _) = tensor::open_data(path)?;
+    file.read_to_end(&mut bytes).map_err(|e| tensor::FileError::io(path, e))?;
+    Ok(bytes)
 }
 
 /// By the C compiler of this machine: the one in `CC`, else `cc`.

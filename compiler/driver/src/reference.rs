@@ -45,7 +45,7 @@ pub fn reference(graph: &Graph, inputs: &[Tensor], values: &Values, seed: u64) -
         };
         let tensor = tensor.ok_or_else(|| Error::Defect(format!("no value for `{}`", operand.name)))?;
         let tensor = tensor.cast(ty.elem);
-        operands.push(Array::new(tensor.elem, tensor.shape.clone(), tensor.to_f64()));
+        operands.push(Array::from(&tensor));
     }
     let results = interpret::run(graph, &operands);
     results.map_err(|e| Error::Defect(format!("the reference of `{}`: {e}", graph.name)))

@@ -3,13 +3,19 @@
 //! Floats are exact in f64, integers up to 2^53. Results are not rounded to f32: this is what rounding is measured
 //! against.
 
-use tensor::Elem;
+use tensor::{Elem, Tensor};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
     pub elem: Elem,
     pub shape: Vec<usize>,
     pub data: Vec<f64>,
+}
+
+impl From<&Tensor> for Array {
+    fn from(tensor: &Tensor) -> Array {
+        Array::new(tensor.elem, tensor.shape.clone(), tensor.to_f64())
+    }
 }
 
 impl Array {

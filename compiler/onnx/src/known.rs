@@ -19,14 +19,20 @@ pub enum Value {
 }
 
 impl Value {
-    /// Of a constant: numbers if it is small and an integer, or one float.
-    pub fn constant(t: &Tensor) -> Option<Value> {
-        let few = t.shape.len() <= 1 && t.len() <= if t.elem.is_float() { 1 } else { WRITTEN };
-        if !few || t.elem == Elem::Bool || t.is_empty() && t.elem.is_float() {
-            return None;
-        }
+    /// Whether a constant may be numbers of the text: a few integers, or one float.
+    pub fn is_written(shape: &[usize], elem: Elem) -> bool {
+        let count = match shape {
+            [] => 1,
+            [n] => *n,
+            _ => return false,
+        };
+        elem != Elem::Bool && if elem.is_float() { count == 1 } else { count <= WRITTEN }
+    }
+
+    /// The numbers of such a constant.
+    pub fn written(t: &Tensor) -> Value {
         let items = t.to_f64().into_iter().map(|x| number(x, t.elem)).collect();
-        Some(Value::Numbers { items, scalar: t.shape.is_empty(), elem: t.elem })
+        Value::Numbers { items, scalar: t.shape.is_empty(), elem: t.elem }
     }
 
     pub fn ints(items: Vec<String>, scalar: bool) -> Value {

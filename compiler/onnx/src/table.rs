@@ -60,7 +60,7 @@ pub const ROWS: &[Row] = &[
     row("HardSigmoid", 6, "onnx_hard_sigmoid({0}<, alpha = {@alpha}><, beta = {@beta}>)"),
     row("LSTM", 7, "onnx_lstm({0}, {1}, {2}<, b = {3}><, h0 = {5}><, c0 = {6}><, direction = {@direction}>)").results(&[".y", ".h", ".c"]).fixed(&[("hidden_size", None)]),
     row("LayerNormalization", 17, "onnx_layer_norm({0}, {1}<, {2}><, axis = {@axis}><, eps = {@epsilon}>)").fixed(&[("stash_type", Some("1"))]),
-    row("LeakyRelu", 6, "onnx_leaky_relu({0}<, {@alpha}>)"),
+    row("LeakyRelu", 6, "leaky_relu({0}<, {@alpha}>)"),
     row("Less", 7, "{0} < {1}"),
     row("LessOrEqual", 12, "{0} <= {1}"),
     row("Log", 6, "log({0})"),

@@ -157,10 +157,8 @@ impl<'m> Writer<'m> {
     fn constant(&mut self, name: &str, proto: &TensorProto) -> Result<Value, Problem> {
         let shape = tensors::shape(proto)?;
         let elem = tensors::elem(proto.data_type)?;
-        if shape.len() <= 1
-            && let Some(value) = Value::constant(&tensors::read(proto, self.folder)?)
-        {
-            return Ok(value);
+        if Value::is_written(&shape, elem) {
+            return Ok(Value::written(&tensors::read(proto, self.folder)?));
         }
         let (own, dims) = (self.fresh("w"), shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", "));
         let _ = writeln!(self.storage, "  param {own} as {}: {elem}[{dims}] = zeros()", quoted(name));

@@ -33,16 +33,7 @@ impl Elaborator<'_> {
             return self.advise(Code::STATIC_TYPE, e.result.span, message, "write a function for each result");
         };
         let elem = self.element(elem.as_ref(), scope)?;
-        let mut shape = vec![];
-        for dim in dims {
-            match dim {
-                DimTy::Expr(e) => shape.push(self.dim(e, scope)?),
-                DimTy::Shape(name) => shape.extend(self.shape_named(name, scope)?),
-                DimTy::Hole(hole) => {
-                    return self.fail(Code::SHAPE, *hole, "code from elsewhere cannot be asked for sizes");
-                }
-            }
-        }
+        let shape = self.stated_dims(dims, scope, "code from elsewhere cannot be asked for sizes")?;
         let sizes = self.named_sizes(e, scope)?;
         let call = ops::Extern { file, symbol, elem, shape, sizes, integers, floats };
         self.push(call, &operands, span).map(Val::Tensor)

@@ -233,14 +233,7 @@ impl Elaborator<'_> {
             return self.fail(Code::STATIC_TYPE, s.ty.span, "storage holds a tensor: name: [dims]");
         };
         let elem = self.element(elem.as_ref(), scope)?;
-        let mut out = vec![];
-        for dim in dims {
-            match dim {
-                ast::DimTy::Expr(e) => out.push(self.dim(e, scope)?),
-                ast::DimTy::Shape(name) => out.extend(self.shape_named(name, scope)?),
-                ast::DimTy::Hole(span) => return self.fail(Code::SHAPE, *span, "storage needs each of its dims"),
-            }
-        }
+        let out = self.stated_dims(dims, scope, "storage needs each of its dims")?;
         if s.kind != StorageKind::Cache
             && let Some(dim) = out.iter().find(|d| d.as_int().is_none())
         {

@@ -7,7 +7,7 @@
 use super::call::Given;
 use super::{Elaborator, Result, Scope, Val};
 use crate::ast::{
-    BinaryOp, Block, DimTy, Else, Equation, Expr, ExprKind, Ix, Kernel, KernelGrad, Name, StmtKind, TyKind, UnaryOp,
+    BinaryOp, Block, Else, Equation, Expr, ExprKind, Ix, Kernel, KernelGrad, Name, StmtKind, TyKind, UnaryOp,
 };
 use diag::{Code, Diagnostic, Span};
 use graph::ops;
@@ -266,17 +266,7 @@ impl Elaborator<'_> {
     /// Dims of the declared result, if that is a tensor.
     fn dims_of_result(&mut self, kernel: &Kernel, scope: &Rc<Scope>) -> Result<Option<Vec<Dim>>> {
         let TyKind::Tensor { dims, .. } = &kernel.result.kind else { return Ok(None) };
-        let mut sizes = vec![];
-        for dim in dims {
-            match dim {
-                DimTy::Expr(e) => sizes.push(self.dim(e, scope)?),
-                DimTy::Shape(name) => sizes.extend(self.shape_named(name, scope)?),
-                DimTy::Hole(span) => {
-                    return self.fail(Code::SHAPE, *span, "the result of a kernel states each of its dims");
-                }
-            }
-        }
-        Ok(Some(sizes))
+        self.stated_dims(dims, scope, "the result of a kernel states each of its dims").map(Some)
     }
 
     /// Ranges of the indices of `out`, from the declared result.

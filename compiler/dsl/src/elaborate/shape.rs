@@ -90,6 +90,19 @@ impl Elaborator<'_> {
         self.as_dim(&value, e.span)
     }
 
+    /// The dims of a type that states all of them; `hole` is what is said of one that it leaves open.
+    pub(super) fn stated_dims(&mut self, dims: &[DimTy], scope: &Rc<Scope>, hole: &str) -> Result<Vec<Dim>> {
+        let mut stated = vec![];
+        for dim in dims {
+            match dim {
+                DimTy::Expr(e) => stated.push(self.dim(e, scope)?),
+                DimTy::Shape(name) => stated.extend(self.shape_named(name, scope)?),
+                DimTy::Hole(span) => return self.fail(Code::SHAPE, *span, hole),
+            }
+        }
+        Ok(stated)
+    }
+
     pub(super) fn as_dim(&mut self, value: &Val, span: Span) -> Result<Dim> {
         let text = self.sources.snippet(span);
         match value {

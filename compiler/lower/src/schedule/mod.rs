@@ -48,12 +48,9 @@ pub fn choose(kernel: &Kernel, kind: GroupKind, target: &Target) -> Result<Sched
         Target::Cpu(vectors) => cpu::text(&shape, kind, vectors),
         Target::Cuda => cuda::text(&shape, kind),
     };
-    match (text, kind) {
-        (Some(text), _) => text.parse(),
-        // Its parts have schedules of their own.
-        (None, GroupKind::Attention) => Err(ScheduleError("attention of this form has no schedule".into())),
-        (None, _) => plain(&shape).parse(),
-    }
+    // Its parts may have schedules of their own.
+    let none = || ScheduleError(format!("this form of a {} group has no schedule", kind.name()));
+    text.ok_or_else(none)?.parse()
 }
 
 /// A schedule that is right for every kernel without temporaries of unknown size: on a CPU one loop for each axis, nothing
