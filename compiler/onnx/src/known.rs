@@ -199,7 +199,7 @@ pub fn fold(op: &str, x: &[Option<&Value>], to: Option<Elem>) -> Option<Value> {
                 return None;
             };
             // Integers are divided towards zero, sizes downwards: the same unless one is negative.
-            if op == "Div" && !elem.is_float() && a.iter().chain(b).any(|x| x.contains('-')) {
+            if op == "Div" && !elem.is_float() && a.iter().chain(b).any(|x| may_be_negative(x)) {
                 return None;
             }
             let sign = match op {
@@ -220,6 +220,11 @@ pub fn fold(op: &str, x: &[Option<&Value>], to: Option<Elem>) -> Option<Value> {
         }
         _ => None,
     }
+}
+
+/// Whether an expression is a negative number, a difference or a negation. The last axis of a shape, `size(x, -1)`, is none.
+fn may_be_negative(item: &str) -> bool {
+    item.starts_with('-') || item.contains("-(") || item.contains(" - ")
 }
 
 fn map(value: &Value, f: impl Fn(&str) -> String) -> Option<Value> {

@@ -101,6 +101,21 @@ fn a_small_network() {
     assert_eq!(model.entries[0].signature(), "forward(input.1: f32[Batch_size, 3, 8, 8]) -> (y: f32[Batch_size, 5])");
 }
 
+/// Parts of a size that is counted from the end, as the projection of queries, keys and values is split.
+#[test]
+fn a_part_of_the_last_size() {
+    let nodes = vec![
+        node("Shape", &["input.1"], &["shape"], vec![]),
+        node("Gather", &["shape", "last"], &["size"], vec![int("axis", 0)]),
+        node("Div", &["size", "two"], &["half"], vec![]),
+        node("Unsqueeze", &["half", "zero"], &["end"], vec![]),
+        node("Slice", &["input.1", "zero", "end", "three"], &["y"], vec![]),
+    ];
+    let initializers =
+        vec![longs("last", &[], &[-1]), longs("two", &[], &[2]), longs("zero", &[1], &[0]), longs("three", &[1], &[3])];
+    insta::assert_snapshot!(text(&model(nodes, initializers)));
+}
+
 /// Numbers that are used as tensors are all of them, of their type.
 #[test]
 fn numbers_as_tensors() {
