@@ -6,7 +6,7 @@
 Random weights; f32 without TF32. A call takes inputs from memory of the CPU and brings results there, for all alike; `kernels_us` is
 what the device takes for nnc's kernels alone. Writes OUT after each model.
 """
-import json, subprocess, sys, time
+import json, os, subprocess, sys, tempfile, time
 
 import numpy, torch
 
@@ -28,16 +28,52 @@ def bert(batch, length):
 
 
 MODELS = [
-    ("ResNet-18, 1", "resnet18.nn", dict(B=1, H=224, W=224), lambda: resnet(1)),
-    ("ResNet-18, 32", "resnet18.nn", dict(B=32, H=224, W=224), lambda: resnet(32)),
-    ("BERT base, 1 x 128", "bert_encoder.nn", dict(B=1, T=128), lambda: bert(1, 128)),
-    ("BERT base, 8 x 128", "bert_encoder.nn", dict(B=8, T=128), lambda: bert(8, 128)),
+    ("ResNet-18, 1", "dsl-examples/resnet18.nn", dict(B=1, H=224, W=224), lambda: resnet(1)),
+    ("ResNet-18, 32", "dsl-examples/resnet18.nn", dict(B=32, H=224, W=224), lambda: resnet(32)),
+    ("BERT base, 1 x 128", "dsl-examples/bert_encoder.nn", dict(B=1, T=128), lambda: bert(1, 128)),
+    ("BERT base, 8 x 128", "dsl-examples/bert_encoder.nn", dict(B=8, T=128), lambda: bert(8, 128)),
 ]
+
+
+# Operators that are no loop nests: a model of each, and what does the same to tensors on the GPU.
+ROUTINES = [
+    ("sort 50257", "model M(x: [50257]) -> (y: [50257], i: i32[50257]) = sort(x, axis = 0, descending = true)",
+     lambda: [torch.randn(50257)], lambda x: torch.sort(x, descending=True, stable=True)),
+    ("top_k 50 of 8 x 50257", "model M(x: [8, 50257]) -> (y: [8, 50], i: i32[8, 50]) = top_k(x, 50, axis = 1)",
+     lambda: [torch.randn(8, 50257)], lambda x: torch.topk(x, 50)),
+    ("cumsum 8 x 50257", "model M(x: [8, 50257]) -> [8, 50257] = cumsum(x)",
+     lambda: [torch.randn(8, 50257)], lambda x: torch.cumsum(x, 1)),
+    ("scatter_add 4096 rows of 768 to 30522", "model M(x: [30522, 768], i: i32[4096, 768], y: [4096, 768]) -> [30522, 768] = scatter_add(x, i, y, axis = 0)",
+     lambda: [torch.randn(30522, 768), torch.randint(0, 30522, (4096, 768)), torch.randn(4096, 768)],
+     lambda x, i, y: torch.scatter_add(x, 0, i, y)),
+    ("scatter_add 1M to 64K", "model M(x: [65536], i: i32[1048576], y: [1048576]) -> [65536] = scatter_add(x, i, y, axis = 0)",
+     lambda: [torch.randn(65536), torch.randint(0, 65536, (1048576,)), torch.randn(1048576)],
+     lambda x, i, y: torch.scatter_add(x, 0, i, y)),
+]
+
+
+def routine_us(nnc, text, make, call):
+    """Times of the kernels alone, nnc's and PyTorch's."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "routine.nn")
+        with open(file, "w") as f:
+            f.write(text)
+        record = nnc_us(nnc, file, {})
+    inputs = [x.cuda() for x in make()]
+    times = []
+    for _ in range(20):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        call(*inputs)
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) * 1e3)
+    return record | {"torch_kernels_us": float(numpy.median(times))}
 
 
 def nnc_us(nnc, file, dims):
     defines = [part for name, n in dims.items() for part in ("-D", f"{name}={n}")]
-    command = [nnc, "bench", f"dsl-examples/{file}", "--target", "cuda", "--json", "--profile", "--seconds", "0.7", *defines]
+    command = [nnc, "bench", file, "--target", "cuda", "--json", "--profile", "--seconds", "0.7", *defines]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         return {"nnc": done.stderr.strip()[-2000:]}
@@ -80,12 +116,17 @@ def peers_us(make):
 def main():
     nnc, out = sys.argv[1:3]
     report = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "models": []}
-    for name, file, dims, make in MODELS:
-        record = {"name": name} | nnc_us(nnc, file, dims) | peers_us(make)
+
+    def add(record):
         report["models"].append(record)
         with open(out, "w") as f:
             json.dump(report, f, indent=1)
         print(json.dumps(record), flush=True)
+
+    for name, text, make, call in ROUTINES:
+        add({"name": name} | routine_us(nnc, text, make, call))
+    for name, file, dims, make in MODELS:
+        add({"name": name} | nnc_us(nnc, file, dims) | peers_us(make))
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ fn shown(lowered: &Lowered<()>) -> String {
             LoweredKernel::Extern(external, _) => {
                 (format!("extern {}", external.symbol), step.buffers.iter().map(place).collect())
             }
-            LoweredKernel::Routine(name) => (format!("routine {name}"), step.buffers.iter().map(place).collect()),
+            LoweredKernel::Routine(r) => (format!("routine {}", r.name), step.buffers.iter().map(place).collect()),
         };
         let places = places.join(", ");
         let sizes: Vec<String> = step.sizes.iter().map(|d| d.to_string()).collect();

@@ -16,8 +16,8 @@ fn kernels_of_operators() {
             return Ok(());
         }
         let model = program(case, Target::Cuda(vec![]))?;
-        for kernel in model.compiled.iter().flat_map(|c| &c.lowered.kernels).filter_map(|k| k.loops()) {
-            let Function::Cuda(source) = &kernel.code else { continue };
+        for code in model.compiled.iter().flat_map(|c| &c.lowered.kernels).filter_map(|k| k.code()) {
+            let Function::Cuda(source) = code else { continue };
             for arch in &archs {
                 let cubin = nvrtc.compile(&source.text, *arch).map_err(|e| format!("{e}\n{}", source.text))?;
                 let spilled = cubin.log.lines().find(|l| l.contains("spill") && !l.contains(" 0 bytes spill stores"));

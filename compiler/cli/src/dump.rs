@@ -111,10 +111,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
             emit => {
                 let isa = source.target_cpu.unwrap_or_else(nnc::Isa::host);
                 for kernel in compiled.lowered.kernels.iter().filter(|k| k.name().contains(&arguments.kernel)) {
-                    out += &match kernel.loops() {
-                        Some(loops) => text(loops, emit, isa)?,
-                        None => format!("// {}: a routine of the engine\n", kernel.name()),
-                    };
+                    out += &text(kernel, emit, isa)?;
                 }
             }
         }
@@ -123,16 +120,18 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
 }
 
 /// A kernel in one of its forms.
-fn text(kernel: &nnc::Loops, emit: Emit, isa: nnc::Isa) -> Result<String, Failure> {
-    let name = &kernel.kernel.name;
-    Ok(match emit {
-        Emit::Kernel => format!("{}{}\n\n", kernel.kernel, indented(&kernel.schedule.to_string())),
-        Emit::Scheduled => format!("{}\n", kernel.scheduled),
-        Emit::Vir => format!("// {name}\n{}\n", nnc::vector_ir(kernel)?),
-        Emit::Clif => format!("; {name}\n{}\n", nnc::clif(kernel)?),
-        Emit::Asm => format!("; {name}\n{}\n", nnc::assembly(kernel, isa)?),
-        Emit::Cuda => format!("{}\n", nnc::cuda(kernel)?),
-        Emit::Graph | Emit::Dot | Emit::Svg | Emit::Setbacks => String::new(),
+fn text(kernel: &nnc::LoweredKernel, emit: Emit, isa: nnc::Isa) -> Result<String, Failure> {
+    let name = kernel.name();
+    let Some(code) = kernel.code() else { return Ok(format!("// {name}: a function from elsewhere\n")) };
+    Ok(match (emit, kernel.loops()) {
+        (Emit::Kernel, Some(loops)) => format!("{}{}\n\n", loops.kernel, indented(&loops.schedule.to_string())),
+        (Emit::Scheduled, Some(loops)) => format!("{}\n", loops.scheduled),
+        (Emit::Kernel | Emit::Scheduled, None) => format!("// {name}: a routine of the engine\n"),
+        (Emit::Vir, _) => format!("// {name}\n{}\n", nnc::vector_ir(code)?),
+        (Emit::Clif, _) => format!("; {name}\n{}\n", nnc::clif(code)?),
+        (Emit::Asm, _) => format!("; {name}\n{}\n", nnc::assembly(code, isa)?),
+        (Emit::Cuda, _) => format!("{}\n", nnc::cuda(code)?),
+        (Emit::Graph | Emit::Dot | Emit::Svg | Emit::Setbacks, _) => String::new(),
     })
 }
 

@@ -162,6 +162,16 @@ static inline u64 atomicOr(u64 *at, u64 bits) {
   *at |= bits;
   return before;
 }
+static inline u32 atomicAdd(u32 *at, u32 more) {
+  const u32 before = *at;
+  *at += more;
+  return before;
+}
+static inline u32 atomicMax(u32 *at, u32 other) {
+  const u32 before = *at;
+  if (other > before) *at = other;
+  return before;
+}
 static inline double __longlong_as_double(u64 bits) { return nnc_bits<double>(bits); }
 
 // After a kernel's text: how many parameters it has, and the function through which it is launched.

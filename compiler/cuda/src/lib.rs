@@ -20,11 +20,14 @@ mod expr;
 mod homes;
 mod names;
 pub mod nvrtc;
+mod routine;
 mod shape;
 mod vectors;
 
 use kernel::{Affine, Scheduled};
 use std::fmt;
+
+pub use routine::routine;
 
 /// What every emitted text needs before it.
 pub const PRELUDE: &str = include_str!("prelude.cuh");

@@ -210,6 +210,14 @@ fn text_of_points() {
     insta::assert_snapshot!(emit(&pointwise(1000), POINTS).1.text);
 }
 
+/// The function itself; the library below which it stands is the same for all.
+#[test]
+fn text_of_a_routine() {
+    let source = cuda::routine("Scatter", &[Elem::F32, Elem::I64, Elem::F32, Elem::F32], 7).unwrap();
+    let start = source.text.find("NNC_KERNEL").unwrap();
+    insta::assert_snapshot!(&source.text[start..]);
+}
+
 #[test]
 fn products() {
     if !has_compiler() {

@@ -9,7 +9,7 @@ use cpu::EntryStep;
 use diag::SourceMap;
 use dsl::Stored;
 use dsl::weights::Rules;
-use engine::{Code, Helper, Isa, Kernels};
+use engine::{Code, Isa, Kernels};
 use graph::{Graph, Storage};
 use lower::{LowerError, Lowered, LoweredKernel, Step};
 use passes::Cx;
@@ -196,7 +196,7 @@ impl Compiler {
     /// let text = "model Twice(x: [N]) -> (y: [N]) = 2 * x";
     /// let model = nnc::compile_text("twice.nn", text).target(nnc::Target::Cuda(vec![])).build()?;
     /// let kernel = model.compiled[0].lowered.kernels[0].loops().unwrap();
-    /// assert!(nnc::cuda(kernel)?.contains("blockIdx.x"));
+    /// assert!(nnc::cuda(&kernel.code)?.contains("blockIdx.x"));
     /// # Ok::<(), nnc::Error>(())
     /// ```
     pub fn target(mut self, target: Target) -> Self {
@@ -298,7 +298,7 @@ impl Compiler {
         for (_, c) in &compiled {
             let number = |k: &'_ LoweredKernel<Function>| match k {
                 LoweredKernel::Loops(k) => format!("{}{}", k.kernel, k.schedule),
-                LoweredKernel::Routine(name) => name.to_string(),
+                LoweredKernel::Routine(r) => format!("{} {:?} {}", r.name, r.elems, r.sizes),
                 LoweredKernel::Extern(external, operands) => format!("{external:?} {operands}"),
             };
             let mut own = vec![];
@@ -387,23 +387,23 @@ impl Compiler {
         let defect = |e: cpu::x86::EmitError| Error::Defect(e.to_string());
         let mut libraries = native::Libraries::new(isa);
         for (index, kernel) in kernels.iter().enumerate() {
-            match kernel {
-                LoweredKernel::Loops(loops) => match &loops.code {
-                    Function::Vectors(function) => {
-                        let made = module.kernel(function, isa);
-                        made.map_err(|e| self.no_code(compiled, numbers, index, e.to_string()))?
-                    }
-                    Function::Scalars(function) => module.scalar_kernel((**function).clone()),
-                    Function::Cuda(_) => return Err(Error::Defect("a kernel for a CPU is none".into())),
-                },
-                LoweredKernel::Routine(name) => {
-                    let helper = Helper::named(name);
-                    module.routine(helper.ok_or_else(|| Error::Defect(format!("the engine has no routine {name}")))?)
-                }
+            let code = match kernel {
+                LoweredKernel::Loops(loops) => &loops.code,
+                LoweredKernel::Routine(routine) => &routine.code,
                 LoweredKernel::Extern(external, operands) => {
                     let library = libraries.of(external)?;
-                    module.external(library, &native::call(external, *operands)).map_err(defect)?
+                    module.external(library, &native::call(external, *operands)).map_err(defect)?;
+                    continue;
                 }
+            };
+            match code {
+                Function::Vectors(function) => {
+                    let made = module.kernel(function, isa);
+                    made.map_err(|e| self.no_code(compiled, numbers, index, e.to_string()))?
+                }
+                Function::Scalars(function) => module.scalar_kernel((**function).clone()),
+                Function::Routine(helper) => module.routine(*helper),
+                Function::Cuda(_) => return Err(Error::Defect("a kernel for a CPU is none".into())),
             };
         }
         for ((_, c), numbers) in compiled.iter().zip(numbers) {

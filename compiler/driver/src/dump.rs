@@ -4,7 +4,6 @@ use crate::error::Error;
 use crate::target::Function;
 use diag::SourceMap;
 use engine::Isa;
-use lower::Loops;
 
 /// Names of the passes, in order.
 pub const PASSES: &[&str] = &{
@@ -37,44 +36,47 @@ pub fn format(name: &str, text: &str) -> Result<String, Error> {
 /// ```
 /// let model = nnc::compile_text("m.nn", "model M(x: [B]) -> [B] = relu(x)").build()?;
 /// let kernel = model.compiled[0].lowered.kernels[0].loops().unwrap();
-/// assert!(nnc::vector_ir(kernel)?.starts_with("function lanes "));
+/// assert!(nnc::vector_ir(&kernel.code)?.starts_with("function lanes "));
 /// # Ok::<(), nnc::Error>(())
 /// ```
-pub fn vector_ir(kernel: &Loops<Function>) -> Result<String, Error> {
-    match &kernel.code {
+pub fn vector_ir(code: &Function) -> Result<String, Error> {
+    match code {
         Function::Vectors(function) => Ok(function.to_string()),
         Function::Scalars(_) => Ok("// one element at a time, by Cranelift\n".into()),
+        Function::Routine(_) => Ok("// a routine of the engine\n".into()),
         Function::Cuda(_) => Ok("// for GPUs\n".into()),
     }
 }
 
 /// A kernel as machine code for `isa`, one instruction a line.
-pub fn assembly(kernel: &Loops<Function>, isa: Isa) -> Result<String, Error> {
-    match &kernel.code {
+pub fn assembly(code: &Function, isa: Isa) -> Result<String, Error> {
+    match code {
         Function::Vectors(function) => {
             let (code, _) = cpu::x86::emit(function, isa).map_err(|e| Error::Defect(e.to_string()))?;
             Ok(cpu::x86::disassemble(&code))
         }
         Function::Scalars(_) => Ok("; one element at a time, by Cranelift\n".into()),
+        Function::Routine(_) => Ok("; a routine of the engine\n".into()),
         Function::Cuda(_) => Ok("; for GPUs\n".into()),
     }
 }
 
 /// A kernel made for 4 lanes, the instruction set `baseline`, or one without vectors, as Cranelift's IR.
-pub fn clif(kernel: &Loops<Function>) -> Result<String, Error> {
-    match &kernel.code {
+pub fn clif(code: &Function) -> Result<String, Error> {
+    match code {
         Function::Vectors(function) => {
             let text = cpu::Module::baseline().and_then(|m| m.clif(function));
             text.map_err(|e: cpu::x86::EmitError| Error::Defect(e.to_string()))
         }
         Function::Scalars(function) => Ok(function.to_string()),
+        Function::Routine(_) => Ok("; a routine of the engine\n".into()),
         Function::Cuda(_) => Ok("; for GPUs\n".into()),
     }
 }
 
 /// A kernel made for GPUs as CUDA C++; the prelude is not shown.
-pub fn cuda(kernel: &Loops<Function>) -> Result<String, Error> {
-    match &kernel.code {
+pub fn cuda(code: &Function) -> Result<String, Error> {
+    match code {
         Function::Cuda(source) => Ok(source.text.clone()),
         _ => Err(Error::Defect("a kernel for a CPU is no CUDA C++".into())),
     }

@@ -51,6 +51,8 @@ pub use session::Session;
 pub use target::{Function, Target};
 /// A kernel in all its forms.
 pub type Loops = lower::Loops<Function>;
+/// What a step runs.
+pub type LoweredKernel = lower::LoweredKernel<Function>;
 pub use tensor::{Elem, FileError, Tensor, npy, safetensors, write_whole};
 pub use train;
 pub use training::TrainOptions;

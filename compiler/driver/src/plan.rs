@@ -11,8 +11,13 @@ use graph::dim::Atom;
 use graph::{Dim, Fact, Graph, Op, Origin, Storage};
 use kernel::scheduled::SizeValue;
 use kernel::{Affine, Scheduled};
-use lower::{Lowered, LoweredKernel, Place};
+use lower::{Lowered, LoweredKernel, Place, Routine};
 use std::sync::Arc;
+
+/// Operations of a routine on a GPU for which there is a block, and how many blocks there are at most: some for each
+/// processor of the largest.
+const BLOCK_WORK: i64 = 4096;
+const MOST_BLOCKS: i64 = 1024;
 
 pub struct Planner<'g> {
     graph: &'g Graph,
@@ -122,6 +127,12 @@ impl Planner<'_> {
                 Function::Cuda(source) => (source.grid.iter().map(|n| affine(&l.scheduled, n, &sizes)).collect(), 0),
                 _ => (vec![affine(&l.scheduled, &l.scheduled.tasks, &sizes)], l.scheduled.scratch),
             },
+            LoweredKernel::Routine(Routine { code: Function::Cuda(_), .. }) => {
+                // Any number of blocks will do.
+                let blocks = (launch.work.clone() + Dim::int(BLOCK_WORK - 1)).floor_div(&Dim::int(BLOCK_WORK));
+                let most = Box::new(Formula::Const(MOST_BLOCKS));
+                (vec![Formula::Min(Box::new(self.formula(&blocks)?), most), Formula::Const(1), Formula::Const(1)], 0)
+            }
             LoweredKernel::Routine(_) | LoweredKernel::Extern(..) => (vec![sizes[0].clone()], 0),
         };
         Ok(Launch {

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use cuda::nvrtc::Nvrtc;
 use engine::{Arch, CudaKernel, Helper, Image, Isa};
-use kernel::Scheduled;
+use kernel::{Elem, Scheduled};
 use lower::{Backend, LoweredKernel, Vectors};
 use std::fmt;
 use std::str::FromStr;
@@ -64,6 +64,8 @@ pub enum Function {
     Vectors(cpu::vir::Function),
     /// One element at a time.
     Scalars(Box<cpu::ScalarFunction>),
+    /// A routine of the engine.
+    Routine(Helper),
     /// CUDA C++.
     Cuda(cuda::Source),
 }
@@ -81,6 +83,10 @@ impl Backend for Cpu<'_> {
     fn scalars(&self, kernel: &Scheduled) -> Result<Function, String> {
         self.0.scalars(kernel).map(|f| Function::Scalars(Box::new(f))).map_err(|e| e.to_string())
     }
+
+    fn routine(&self, name: &str, _: &[Elem], _: usize) -> Result<Function, String> {
+        Helper::named(name).map(Function::Routine).ok_or_else(|| format!("the engine has no routine {name}"))
+    }
 }
 
 /// Texts for GPUs. What a thread does it does one element at a time, so there is no second way.
@@ -96,37 +102,41 @@ impl Backend for Cuda {
     fn scalars(&self, kernel: &Scheduled) -> Result<Function, String> {
         self.vectors(kernel)
     }
+
+    fn routine(&self, name: &str, elems: &[Elem], sizes: usize) -> Result<Function, String> {
+        let source = cuda::routine(name, elems, sizes);
+        source.map(Function::Cuda).ok_or_else(|| format!("there is no {name} for GPUs"))
+    }
 }
 
 /// Kernels for GPUs, compiled for each architecture, on as many threads as there are.
 pub(crate) fn cuda_kernels(kernels: &[&LoweredKernel<Function>], archs: &[Arch]) -> Result<Vec<CudaKernel>, Error> {
     let nvrtc = if archs.is_empty() { None } else { Some(Nvrtc::open()?) };
-    let made = |kernel: &LoweredKernel<Function>| match kernel {
-        LoweredKernel::Routine(name) => {
-            let helper =
-                Helper::named(name).ok_or_else(|| Error::Defect(format!("the engine has no routine {name}")))?;
-            Ok(CudaKernel::Routine(helper))
-        }
-        LoweredKernel::Extern(external, _) => Err(Error::Native(format!(
-            "`{}` is C code, which runs on a CPU only; compile without --target cuda",
-            external.symbol
-        ))),
-        LoweredKernel::Loops(loops) => {
-            let Function::Cuda(source) = &loops.code else {
-                return Err(Error::Defect("a kernel for a GPU is none".into()));
-            };
-            let image = |nvrtc: &Nvrtc, arch: &Arch| {
-                Ok::<Image, Error>(Image { arch: *arch, bytes: nvrtc.compile_cached(&source.text, *arch)? })
-            };
-            let images = nvrtc.iter().flat_map(|nvrtc| archs.iter().map(move |arch| image(nvrtc, arch)));
-            Ok(CudaKernel::Loops {
-                entry: source.entry.clone(),
-                block: source.block,
-                shared: source.shared as u32,
-                most: source.most as u64,
-                images: images.collect::<Result<_, Error>>()?,
-            })
-        }
+    let made = |kernel: &LoweredKernel<Function>| {
+        let code = match kernel {
+            LoweredKernel::Loops(loops) => &loops.code,
+            LoweredKernel::Routine(routine) => &routine.code,
+            LoweredKernel::Extern(external, _) => {
+                return Err(Error::Native(format!(
+                    "`{}` is C code, which runs on a CPU only; compile without --target cuda",
+                    external.symbol
+                )));
+            }
+        };
+        let Function::Cuda(source) = code else {
+            return Err(Error::Defect("a kernel for a GPU is none".into()));
+        };
+        let image = |nvrtc: &Nvrtc, arch: &Arch| {
+            Ok::<Image, Error>(Image { arch: *arch, bytes: nvrtc.compile_cached(&source.text, *arch)? })
+        };
+        let images = nvrtc.iter().flat_map(|nvrtc| archs.iter().map(move |arch| image(nvrtc, arch)));
+        Ok(CudaKernel {
+            entry: source.entry.clone(),
+            block: source.block,
+            shared: source.shared as u32,
+            most: source.most as u64,
+            images: images.collect::<Result<_, Error>>()?,
+        })
     };
     let next = AtomicUsize::new(0);
     let work = || {

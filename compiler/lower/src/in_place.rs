@@ -22,7 +22,9 @@ impl<C> Lowered<C> {
             };
             let (nodes, buffers) = (launch.nodes.clone(), launch.buffers.clone());
             let part = match &self.kernels[launch.kernel] {
-                LoweredKernel::Routine("UpdateAt") => nodes.iter().copied().find(|v| part_fits(graph, *v)),
+                LoweredKernel::Routine(r) if r.name == "UpdateAt" => {
+                    nodes.iter().copied().find(|v| part_fits(graph, *v))
+                }
                 _ => None,
             };
             if part.is_none() && can_fail(&self.kernels[launch.kernel]) {
@@ -53,7 +55,7 @@ impl<C> Lowered<C> {
 fn can_fail<C>(kernel: &LoweredKernel<C>) -> bool {
     match kernel {
         LoweredKernel::Loops(loops) => reads_indices(&loops.kernel),
-        LoweredKernel::Routine(name) => matches!(*name, "Scatter" | "UpdateAt"),
+        LoweredKernel::Routine(routine) => matches!(routine.name, "Scatter" | "UpdateAt"),
         LoweredKernel::Extern(..) => false,
     }
 }

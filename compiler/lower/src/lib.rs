@@ -69,11 +69,22 @@ impl fmt::Display for Setback {
 #[derive(Debug)]
 pub enum LoweredKernel<C> {
     Loops(Loops<C>),
-    /// The engine's routine of this name. Its first size is the number of its tasks.
-    Routine(&'static str),
+    Routine(Routine<C>),
     /// A function from elsewhere; its tasks are counted like those of a routine. The number of its operands stands beside
     /// it.
     Extern(Extern, usize),
+}
+
+/// A routine of the engine. Its first size is the number of its tasks.
+#[derive(Debug)]
+pub struct Routine<C> {
+    /// The engine's name for it.
+    pub name: &'static str,
+    /// Of its buffers.
+    pub elems: Vec<Elem>,
+    /// How many sizes it takes.
+    pub sizes: usize,
+    pub code: C,
 }
 
 /// A kernel in all its forms.
@@ -90,8 +101,17 @@ impl<C> LoweredKernel<C> {
     pub fn name(&self) -> &str {
         match self {
             LoweredKernel::Loops(loops) => &loops.kernel.name,
-            LoweredKernel::Routine(name) => name,
+            LoweredKernel::Routine(routine) => routine.name,
             LoweredKernel::Extern(external, _) => &external.symbol,
+        }
+    }
+
+    /// Nothing of a function from elsewhere.
+    pub fn code(&self) -> Option<&C> {
+        match self {
+            LoweredKernel::Loops(loops) => Some(&loops.code),
+            LoweredKernel::Routine(routine) => Some(&routine.code),
+            LoweredKernel::Extern(..) => None,
         }
     }
 
@@ -112,6 +132,9 @@ pub trait Backend {
 
     /// Code that takes one element at a time, for what no vectors do.
     fn scalars(&self, kernel: &Scheduled) -> Result<Self::Code, String>;
+
+    /// Code of the engine's routine of this name, over buffers of these element types and with so many sizes.
+    fn routine(&self, name: &str, elems: &[Elem], sizes: usize) -> Result<Self::Code, String>;
 }
 
 /// Takes every kernel and makes nothing of it.
@@ -125,6 +148,10 @@ impl Backend for NoCode {
     }
 
     fn scalars(&self, _: &Scheduled) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn routine(&self, _: &str, _: &[Elem], _: usize) -> Result<(), String> {
         Ok(())
     }
 }
@@ -505,7 +532,7 @@ impl<'g, B: Backend> Lower<'g, B> {
             self.stored.extend(&group.roots);
             return Ok(());
         }
-        if self.size(group) || self.routine(group) {
+        if self.size(group) || self.routine(group)? {
             return Ok(());
         }
         match self.build(group) {
@@ -549,9 +576,9 @@ impl<'g, B: Backend> Lower<'g, B> {
     }
 
     /// Makes a step of a group whose one node is a routine of the engine; says whether it is.
-    fn routine(&mut self, group: &Group) -> bool {
-        let [node] = computed(self.graph, group)[..] else { return false };
-        let Some(routine) = self.graph.routine(node) else { return false };
+    fn routine(&mut self, group: &Group) -> Result<bool, LowerError> {
+        let [node] = computed(self.graph, group)[..] else { return Ok(false) };
+        let Some(routine) = self.graph.routine(node) else { return Ok(false) };
         let index = self.out.steps.len();
         let mut buffers = self.memory(node);
         // A result that nobody reads has room nevertheless.
@@ -559,24 +586,33 @@ impl<'g, B: Backend> Lower<'g, B> {
             buffers.push(self.place(result, index));
         }
         self.stored.extend(&group.roots);
-        let made: LoweredKernel<B::Code> = match self.graph.op(node) {
-            Op::Extern(external) => LoweredKernel::Extern(external.clone(), self.graph.node(node).operands.len()),
-            _ => LoweredKernel::Routine(routine.name),
+        let graph::ops::Routine { name, sizes, work } = routine;
+        let operands = &self.graph.node(node).operands;
+        let elems: Vec<Elem> = buffers.iter().map(|b| self.out.buffers[*b].elem).collect();
+        let key = match self.graph.op(node) {
+            Op::Extern(external) => format!("{external:?} {}", operands.len()),
+            _ => format!("{name} {elems:?} {}", sizes.len()),
         };
-        let known = self.out.kernels.iter().position(|k| match (k, &made) {
-            (LoweredKernel::Routine(a), LoweredKernel::Routine(b)) => a == b,
-            (LoweredKernel::Extern(a, n), LoweredKernel::Extern(b, m)) => a == b && n == m,
-            _ => false,
-        });
-        let kernel = known.unwrap_or_else(|| {
-            self.out.kernels.push(made);
-            self.out.kernels.len() - 1
-        });
-        let (sizes, work) = (routine.sizes, routine.work);
-        let moved = self.graph.node(node).operands.iter().copied().chain(self.graph.results(node));
+        let kernel = match (self.known.get(&key), self.graph.op(node)) {
+            (Some(known), _) => *known,
+            (None, Op::Extern(external)) => self.add(key, LoweredKernel::Extern(external.clone(), operands.len())),
+            (None, op) => {
+                let code = self.backend.routine(name, &elems, sizes.len());
+                let unsupported = |reason| LowerError::Unsupported { value: node, name: op.name(), reason };
+                let code = code.map_err(unsupported)?;
+                self.add(key, LoweredKernel::Routine(Routine { name, elems, sizes: sizes.len(), code }))
+            }
+        };
+        let moved = operands.iter().copied().chain(self.graph.results(node));
         let bytes = moved.map(|v| bytes(self.graph.ty(v))).fold(Dim::int(0), |sum, n| sum + n);
         self.launch(group, kernel, buffers, sizes, [work, bytes]);
-        true
+        Ok(true)
+    }
+
+    /// The number of a kernel that is new, and known by `key` from then on.
+    fn add(&mut self, key: String, kernel: LoweredKernel<B::Code>) -> usize {
+        self.out.kernels.push(kernel);
+        *self.known.entry(key).or_insert(self.out.kernels.len() - 1)
     }
 
     /// The kernel of a group and its number.
@@ -636,9 +672,7 @@ impl<'g, B: Backend> Lower<'g, B> {
         let code = code(self.backend, &scheduled);
         let code = code.map_err(|reason| Refusal::Misfit(Misfit(format!("{reason}, needed by\n{kernel}"))))?;
         let loops = Loops { kernel: kernel.clone(), schedule, scheduled, code };
-        self.out.kernels.push(LoweredKernel::Loops(loops));
-        self.known.insert(key, self.out.kernels.len() - 1);
-        Ok(self.out.kernels.len() - 1)
+        Ok(self.add(key, LoweredKernel::Loops(loops)))
     }
 
     fn step(&mut self, group: &Group, built: Built, kernel: usize) {

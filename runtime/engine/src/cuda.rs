@@ -1,15 +1,11 @@
 //! Kernels for GPUs of NVIDIA: as they are kept and moved about, and loaded so that they can be launched.
 //!
 //! A kernel takes what machine code takes in its table: the address of the error word, that of each buffer, each size.
-//! What is a routine of the engine runs on this machine, on copies of its buffers.
 
-use crate::code::KernelFn;
-use crate::helper::Helper;
 use crate::plan::Program;
 use cudarc::driver::sys::{self, CUevent_flags, CUfunction_attribute_enum};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, DriverError, result};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::fmt;
 use std::str::FromStr;
@@ -76,20 +72,16 @@ impl FromStr for Arch {
 
 /// One kernel of a program for GPUs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum CudaKernel {
-    Loops {
-        /// Name of the function.
-        entry: String,
-        /// Threads of a block in each dimension.
-        block: [u32; 3],
-        /// Bytes of dynamic shared memory.
-        shared: u32,
-        /// Bytes of the longest buffer that its offsets reach.
-        most: u64,
-        images: Vec<Image>,
-    },
-    /// A routine of the engine.
-    Routine(Helper),
+pub struct CudaKernel {
+    /// Name of the function.
+    pub entry: String,
+    /// Threads of a block in each dimension.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory.
+    pub shared: u32,
+    /// Bytes of the longest buffer that its offsets reach.
+    pub most: u64,
+    pub images: Vec<Image>,
 }
 
 /// Code of one kernel for one architecture: a cubin.
@@ -102,7 +94,7 @@ pub struct Image {
 impl CudaKernel {
     /// Whether a device may be asked to run it.
     pub fn is_sound(&self) -> bool {
-        let CudaKernel::Loops { entry, block, shared, images, .. } = self else { return true };
+        let CudaKernel { entry, block, shared, images, .. } = self;
         let threads = block.iter().try_fold(1u32, |n, d| n.checked_mul(*d));
         let fits = threads.is_some_and(|n| (1..=MOST_THREADS).contains(&n)) && *shared <= MOST_SHARED;
         fits && !entry.is_empty() && !entry.contains('\0') && images.iter().all(|i| !i.bytes.is_empty())
@@ -153,7 +145,7 @@ impl Gpu {
 /// A program on a GPU: its functions and its constants. Sessions share it.
 pub struct Device {
     gpu: Gpu,
-    functions: Vec<Option<Function>>,
+    functions: Vec<Function>,
     constants: DeviceBytes,
 }
 
@@ -184,8 +176,8 @@ impl Device {
         Ok(device)
     }
 
-    fn function(&self, kernel: &CudaKernel) -> Result<Option<Function>, DeviceError> {
-        let CudaKernel::Loops { entry, block, shared, images, .. } = kernel else { return Ok(None) };
+    fn function(&self, kernel: &CudaKernel) -> Result<Function, DeviceError> {
+        let CudaKernel { entry, block, shared, images, .. } = kernel;
         let number = self.gpu.number()?;
         let fitting = images.iter().filter(|i| i.arch.runs_on(number)).max_by_key(|i| i.arch);
         let image = fitting.ok_or_else(|| {
@@ -204,7 +196,7 @@ impl Device {
                 let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
                 result::function::set_function_attribute(function, attribute, *shared as i32)?;
             }
-            Ok(Some(Function { module, function, block: *block, shared: *shared }))
+            Ok(Function { module, function, block: *block, shared: *shared })
         }
     }
 
@@ -224,7 +216,7 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         if self.gpu.context.bind_to_thread().is_ok() {
-            for function in self.functions.iter().flatten() {
+            for function in &self.functions {
                 // SAFETY: no session is left that launches it. What cannot be unloaded stays until the process ends.
                 let _ = unsafe { result::module::unload(function.module) };
             }
@@ -318,7 +310,7 @@ impl Queue {
     /// # Safety
     /// The table is as the kernel expects it: addresses of device memory that lives until the work is done.
     pub unsafe fn launch(&self, kernel: usize, grid: [u32; 3], table: &[u64]) -> Result<(), DeviceError> {
-        let Some(Some(function)) = self.device.functions.get(kernel) else {
+        let Some(function) = self.device.functions.get(kernel) else {
             return Err(DeviceError("a step runs no kernel".into()));
         };
         self.device.gpu.context.bind_to_thread()?;
@@ -332,62 +324,11 @@ impl Queue {
         Ok(launched?)
     }
 
-    /// Runs a routine of the engine on copies of its buffers, whose bytes follow the addresses in the table.
-    ///
-    /// # Safety
-    /// As for [`Queue::launch`], and `bytes` says of each buffer how many there are.
-    pub unsafe fn routine(
-        &mut self,
-        helper: Helper,
-        tasks: i64,
-        table: &[u64],
-        bytes: &[usize],
-    ) -> Result<(), DeviceError> {
-        self.device.gpu.context.bind_to_thread()?;
-        let before = self.error()?;
-        let mut error = before;
-        let mut table = table.to_vec();
-        table[0] = (&raw mut error) as u64;
-        // Buffers at one address are one.
-        let mut copies: HashMap<u64, Vec<u64>> = HashMap::new();
-        let stream = self.stream.cu_stream();
-        for (slot, len) in table[1..].iter_mut().zip(bytes) {
-            let address = *slot;
-            let copy = copies.entry(address).or_insert_with(|| vec![0; len.div_ceil(8) + 1]);
-            // SAFETY: as the caller says.
-            unsafe { result::memcpy_dtoh_async(&mut bytes_of(copy)[..*len], address, stream)? };
-            *slot = copy.as_mut_ptr() as u64;
-        }
-        self.stream.synchronize()?;
-        // SAFETY: as the caller says; routines are functions of this type.
-        unsafe {
-            let run: KernelFn = std::mem::transmute(helper.address());
-            run(table.as_ptr(), 0, tasks);
-        }
-        for (address, copy) in &mut copies {
-            let own = table[1..].iter().zip(bytes).find(|(slot, _)| **slot == copy.as_ptr() as u64);
-            let len = own.map_or(0, |(_, len)| *len);
-            // SAFETY: as the caller says.
-            unsafe { result::memcpy_htod_async(*address, &bytes_of(copy)[..len], stream)? };
-        }
-        if error != before {
-            self.set_error(error)?;
-        }
-        // What is copied from lives until it has been.
-        Ok(self.stream.synchronize()?)
-    }
-
     /// Nanoseconds that a device takes for what `work` gives it to do.
-    pub fn timed(&mut self, work: impl FnOnce(&mut Queue) -> Result<(), DeviceError>) -> Result<u64, DeviceError> {
+    pub fn timed(&self, work: impl FnOnce(&Queue) -> Result<(), DeviceError>) -> Result<u64, DeviceError> {
         let start = self.stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT))?;
         work(self)?;
         let end = self.stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT))?;
         Ok((start.elapsed_ms(&end)? as f64 * 1e6) as u64)
     }
-}
-
-fn bytes_of(words: &mut [u64]) -> &mut [u8] {
-    let len = size_of_val(words);
-    // SAFETY: any bytes are words, and words are bytes.
-    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), len) }
 }

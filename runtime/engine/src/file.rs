@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tensor::{AlignedBytes, FileError, open_data};
 
 /// The first line; its number changes with the format.
-const MAGIC: &[u8] = b"nnc program 7\n";
+const MAGIC: &[u8] = b"nnc program 8\n";
 const HASH: usize = 32;
 
 /// Loops of a plan inside each other, at most.
@@ -211,10 +211,7 @@ impl Loaded<'_> {
     fn runs(&self, launch: &Launch) -> bool {
         let dimensions = match &self.code {
             LoadedCode::Cpu(blob) => blob.kernels.get(launch.kernel).map(|_| 1),
-            LoadedCode::Cuda(kernels) => kernels.get(launch.kernel).map(|k| match k {
-                CudaKernel::Loops { .. } => 3,
-                CudaKernel::Routine(_) => 1,
-            }),
+            LoadedCode::Cuda(kernels) => kernels.get(launch.kernel).map(|_| 3),
         };
         dimensions == Some(launch.tasks.len())
     }

@@ -228,13 +228,9 @@ impl Kernels {
 
     /// Bytes of code.
     pub fn bytes(&self) -> usize {
-        let of = |k: &CudaKernel| match k {
-            CudaKernel::Loops { images, .. } => images.iter().map(|i| i.bytes.len()).sum(),
-            CudaKernel::Routine(_) => 0,
-        };
         match self {
             Kernels::Cpu(code) => code.blob().bytes.len(),
-            Kernels::Cuda(kernels) => kernels.iter().map(of).sum(),
+            Kernels::Cuda(kernels) => kernels.iter().flat_map(|k| &k.images).map(|i| i.bytes.len()).sum(),
         }
     }
 
@@ -243,13 +239,8 @@ impl Kernels {
         match self {
             Kernels::Cpu(code) => code.blob().isa.to_string(),
             Kernels::Cuda(kernels) => {
-                let images = kernels.iter().find_map(|k| match k {
-                    CudaKernel::Loops { images, .. } => {
-                        Some(images.iter().map(|i| i.arch.to_string()).collect::<Vec<_>>())
-                    }
-                    CudaKernel::Routine(_) => None,
-                });
-                format!("cuda:{}", images.unwrap_or_default().join(","))
+                let images = kernels.first().map_or(&[][..], |k| &k.images);
+                format!("cuda:{}", images.iter().map(|i| i.arch.to_string()).collect::<Vec<_>>().join(","))
             }
         }
     }

@@ -300,8 +300,8 @@ impl Session {
                 unsafe { whole.run() };
                 return Ok(());
             }
-            let (pool, queue) = (&mut self.pool, &mut self.queue);
-            let at = bound.steps.run_to_size(from, &mut |_, step| step.run(pool, queue.as_mut()))?;
+            let (pool, queue) = (&mut self.pool, &self.queue);
+            let at = bound.steps.run_to_size(from, &mut |_, step| step.run(pool, queue.as_ref()))?;
             let Some(at) = at else { return Ok(()) };
             // SAFETY: as above.
             let got = unsafe { bound.steps.integer(at, &self.program.entries[entry].steps[at], self.queue.as_ref())? };
@@ -357,10 +357,10 @@ impl Session {
         let ran = self.set_error(0);
         let plan = &self.program.entries[entry];
         let Some(bound) = self.bound[entry].as_mut() else { return String::new() };
-        let (pool, queue, error) = (&mut self.pool, &mut self.queue, &mut self.error);
+        let (pool, queue, error) = (&mut self.pool, &self.queue, &mut self.error);
         let ran = ran.and_then(|()| {
             bound.steps.run_all(&mut |index, step| {
-                step.run(pool, queue.as_mut())?;
+                step.run(pool, queue.as_ref())?;
                 if error_word(queue.as_ref(), error)? != 0 {
                     first.get_or_insert(index);
                 }
@@ -428,7 +428,7 @@ impl Session {
         let Some(Some(bound)) = self.bound.get_mut(entry) else { return Ok(vec![]) };
         let plan = &self.program.entries[entry];
         let mut times = vec![(0, 0); plan.steps.len()];
-        let (pool, queue) = (&mut self.pool, &mut self.queue);
+        let (pool, queue) = (&mut self.pool, &self.queue);
         bound.steps.run_all(&mut |index, step| {
             times[index].0 += match queue {
                 Some(queue) => queue.timed(|queue| step.run(pool, Some(queue)))?,

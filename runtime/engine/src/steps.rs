@@ -1,9 +1,8 @@
 //! The steps of a plan with sizes filled in: tables of arguments, and what runs them.
 
 use crate::code::{EntryFn, KernelFn};
-use crate::cuda::{CudaKernel, DeviceError, Queue};
+use crate::cuda::{DeviceError, Queue};
 use crate::formula::Formula;
-use crate::helper::Helper;
 use crate::plan::{Entry, Kernels, Launch, Motion, Place, Program, Size, Step};
 use crate::pool::{Job, Pool};
 use crate::session::CallError;
@@ -46,12 +45,10 @@ enum Work {
     Tasks { kernel: KernelFn, tasks: i64, chunk: i64 },
     /// A kernel of a GPU, so many blocks of it in each dimension.
     Blocks { kernel: usize, grid: [u32; 3] },
-    /// A routine of the engine between kernels of a GPU, and the bytes of each of its buffers.
-    Routine { helper: Helper, tasks: i64, bytes: Vec<usize> },
 }
 
 impl BoundLaunch {
-    pub fn run(&self, pool: &mut Pool, queue: Option<&mut Queue>) -> Result<(), DeviceError> {
+    pub fn run(&self, pool: &mut Pool, queue: Option<&Queue>) -> Result<(), DeviceError> {
         match (&self.work, queue) {
             (Work::Tasks { kernel, tasks, chunk }, _) => {
                 pool.run(&Task { kernel: *kernel, tables: &self.tables }, *tasks, *chunk);
@@ -60,10 +57,6 @@ impl BoundLaunch {
             (Work::Blocks { grid, .. }, Some(_)) if grid.contains(&0) => Ok(()),
             // SAFETY: the table is what `bind` made for this kernel.
             (Work::Blocks { kernel, grid }, Some(queue)) => unsafe { queue.launch(*kernel, *grid, &self.tables[0]) },
-            // SAFETY: as above.
-            (Work::Routine { helper, tasks, bytes }, Some(queue)) => unsafe {
-                queue.routine(*helper, *tasks, &self.tables[0], bytes)
-            },
             (_, None) => Err(DeviceError("a program for a GPU runs without one".into())),
         }
     }
@@ -301,18 +294,12 @@ impl Memory<'_> {
                 let threads = self.scratch.len() as i64;
                 shared_out(code.kernel(launch.kernel), tasks[0], cost, threads).ok_or_else(overflow)?
             }
-            Kernels::Cuda(kernels) => match kernels[launch.kernel] {
-                CudaKernel::Loops { most, .. } => {
-                    if launch.buffers.iter().any(|b| self.bytes[*b] as u64 > most) {
-                        return Err(overflow());
-                    }
-                    Work::Blocks { kernel: launch.kernel, grid: grid(&tasks).ok_or_else(overflow)? }
+            Kernels::Cuda(kernels) => {
+                if launch.buffers.iter().any(|b| self.bytes[*b] as u64 > kernels[launch.kernel].most) {
+                    return Err(overflow());
                 }
-                CudaKernel::Routine(helper) => {
-                    let bytes = launch.buffers.iter().map(|b| self.bytes[*b]).collect();
-                    Work::Routine { helper, tasks: tasks[0], bytes }
-                }
-            },
+                Work::Blocks { kernel: launch.kernel, grid: grid(&tasks).ok_or_else(overflow)? }
+            }
         })
     }
 
