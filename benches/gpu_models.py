@@ -53,13 +53,19 @@ ROUTINES = [
 
 
 def routine_us(nnc, text, make, call):
-    """Times of the kernels alone, nnc's and PyTorch's."""
+    """Times of the kernels alone, nnc's and PyTorch's, on the same inputs."""
+    inputs = make()
+    names = ["x", "i", "y"]
     with tempfile.TemporaryDirectory() as folder:
-        file = os.path.join(folder, "routine.nn")
-        with open(file, "w") as f:
+        path = lambda name: os.path.join(folder, name)
+        with open(path("routine.nn"), "w") as f:
             f.write(text)
-        record = nnc_us(nnc, file, {})
-    inputs = [x.cuda() for x in make()]
+        given = []
+        for name, x in zip(names, inputs):
+            numpy.save(path(f"{name}.npy"), x.numpy().astype("int32") if name == "i" else x.numpy())
+            given += ["--input", f"{name}={path(name)}.npy"]
+        record = nnc_us(nnc, path("routine.nn"), {}, given)
+    inputs = [x.cuda() for x in inputs]
     times = []
     for _ in range(20):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -71,9 +77,9 @@ def routine_us(nnc, text, make, call):
     return record | {"torch_kernels_us": float(numpy.median(times))}
 
 
-def nnc_us(nnc, file, dims):
+def nnc_us(nnc, file, dims, more=()):
     defines = [part for name, n in dims.items() for part in ("-D", f"{name}={n}")]
-    command = [nnc, "bench", file, "--target", "cuda", "--json", "--profile", "--seconds", "0.7", *defines]
+    command = [nnc, "bench", file, "--target", "cuda", "--json", "--profile", "--seconds", "0.7", *defines, *more]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         return {"nnc": done.stderr.strip()[-2000:]}

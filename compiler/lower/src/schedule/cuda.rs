@@ -273,8 +273,10 @@ fn rows(shape: &Shape) -> Option<String> {
         s.free.iter().chain(&s.reduced).copied().filter(|v| !outer.contains(v)).collect()
     };
     let along = *shape.stages.iter().flat_map(inner).collect::<Vec<_>>().last()?;
+    // What there is one of for each row is computed by all threads and stored by the first.
+    let single = |s: &StageShape| inner(s).is_empty();
     let fits = |s: &StageShape| {
-        let whole = s.reduced.contains(&along) || s.free.contains(&along);
+        let whole = single(s) || s.reduced.contains(&along) || s.free.contains(&along);
         whole && s.reduction.as_ref().is_none_or(|r| r.loads.iter().all(|l| !l.uses(along) || l.contiguous(along)))
     };
     if !shape.stages.iter().all(fits) {
@@ -304,7 +306,7 @@ fn rows(shape: &Shape) -> Option<String> {
             false => vec![format!("{}o", shape.name(*row)), name.clone()],
         });
         temporaries(&mut text, &names);
-        let body = leaves(&shape.stages, &|s| format!("{}{a}", before(s)));
+        let body = leaves(&shape.stages, &|s| if single(s) { String::new() } else { format!("{}{a}", before(s)) });
         let nest = match grid.blocks.is_empty() {
             true => format!("{name}.tx"),
             false => format!("{} {name}.tx", grid.loops()),
@@ -336,7 +338,7 @@ fn rows(shape: &Shape) -> Option<String> {
     };
     let grid = Grid::of(outer.iter().map(|v| Loop::whole(shape, *v)).collect());
     temporaries(&mut text, &names(shape, &outer));
-    let body = leaves(&shape.stages, &|s| format!("{}{along_row}", before(s)));
+    let body = leaves(&shape.stages, &|s| if single(s) { String::new() } else { format!("{}{along_row}", before(s)) });
     Some(grid.nest(&text, &body))
 }
 
