@@ -14,7 +14,7 @@ const AHEAD: i64 = 16;
 const MANY: i64 = 128;
 
 /// Bytes of the vector side from which on its rows lie in too many pages to be read in place again and again.
-const SCATTERED: i64 = 8 << 20;
+const SCATTERED: i64 = 1 << 20;
 
 /// Axes of a product by the sides that move along them.
 pub struct Roles {
@@ -200,12 +200,17 @@ pub fn reduction_loops(shape: &Shape, stage: &StageShape, unroll: i64) -> (Strin
     (loops.join(" "), splits)
 }
 
-/// Weights in panels of `width` columns, each panel in the order of the reduction.
+/// Weights in panels of `width` columns, each panel in the order of the reduction. What a loop steps over along a dim, as the
+/// taps of other phases, lies apart.
 pub fn packed(shape: &Shape, access: &Access, along: VarId, width: i64) -> Option<String> {
     let axes = access.axes()?;
     let at = access.at.iter().position(|s| s.as_affine().and_then(|a| a.as_var()) == Some(along))?;
-    let rest: Vec<String> = (0..axes.len()).filter(|d| *d != at).map(|d| d.to_string()).collect();
-    Some(format!("layout {} {at}/{width} {} {at}%{width}; ", shape.buffer(access).name, rest.join(" ")))
+    let step = |d: usize| access.at[d].as_affine().and_then(|a| a.terms().first()).map_or(1, |t| t.factor.abs());
+    let others = (0..axes.len()).filter(|d| *d != at);
+    let phases: String = others.clone().filter(|d| step(*d) > 1).map(|d| format!("{d}%{} ", step(d))).collect();
+    let rest = others.map(|d| if step(d) > 1 { format!("{d}/{} ", step(d)) } else { format!("{d} ") });
+    let rest: String = rest.collect();
+    Some(format!("layout {} {at}/{width} {phases}{rest}{at}%{width}; ", shape.buffer(access).name))
 }
 
 /// A copy of the columns of one tile, side by side, made before its rows run; gives its nest.

@@ -2,6 +2,7 @@
 //! images are stored row by row, the finished tile is turned in the cache first.
 
 use super::contraction::{marked, packed, reduction_loops};
+use super::shape::Access;
 use super::{Shape, Vectors, ceil_div};
 use kernel::{Role, Subscript, VarId};
 
@@ -13,7 +14,7 @@ pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     }
     let (a, b) = sums.reduction.as_ref()?.product.as_ref()?;
     let ([a], [b]) = (&a[..], &b[..]) else { return None };
-    let is_weight = |x: &super::shape::Access| shape.buffer(x).role == Role::Const && x.axes().is_some();
+    let is_weight = |x: &Access| shape.buffer(x).role == Role::Const && x.axes().is_some();
     let (weight, image) = if is_weight(b) { (b, a) } else { (a, b) };
     let channel = sums.free.iter().copied().find(|v| weight.uses(*v) && !image.uses(*v))?;
     if !is_weight(weight) || !image.at.iter().any(is_window) && last.contiguous == Some(channel) {
@@ -35,8 +36,9 @@ pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     // Rows that are short join those above them, so that a tile has enough pixels.
     let y = above.last().copied().filter(|y| shape.extent(*y).as_const().is_some());
     let depth = sums.reduced.iter().map(|v| shape.guess(*v)).product();
-    let image = Image { channels, across: across.as_const(), rows: y.map_or(1, |y| shape.guess(y)), depth };
-    let (vectors, height, rows) = tile(&image, target);
+    let rows = y.map_or(1, |y| shape.guess(y));
+    let pixels = pixels.iter().map(|v| shape.guess(*v)).product();
+    let (vectors, height, rows) = tile(&Image { channels, across: across.as_const(), rows, pixels, depth }, target);
     let width = vectors * target.lanes;
 
     let (o, xn) = (shape.name(channel), shape.name(*x));
@@ -60,6 +62,17 @@ pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
         }
     }
     outer.push((format!("{xn}o"), ceil_div(shape.guess(*x), height)));
+    // Tiles of channels run inside of rows where the weights then move less than the image would: what stays in the cache
+    // moves once.
+    let moved = |x: &Access, times: i64| {
+        let bytes = super::bytes(shape.buffer(x)).unwrap_or(i64::MAX / 4096);
+        if bytes <= STAYS { bytes } else { bytes * times.min(4096) }
+    };
+    let around: i64 = outer[1..outer.len() - 1].iter().map(|(_, n)| n).product();
+    if moved(weight, around) + moved(image, 1) < moved(image, outer[0].1) + moved(weight, 1) {
+        let channels = outer.remove(0);
+        outer.insert(outer.len() - 1, channels);
+    }
     let local: Vec<String> = outer.iter().map(|(n, _)| n.clone()).collect();
     let dims = order_with_last(&shape.stages[0], channel, shape)?;
     text += &format!("layout {} {dims} local {}; ", sums.name, local.join(" "));
@@ -140,12 +153,24 @@ fn order_with_last(stage: &super::StageShape, channel: VarId, shape: &Shape) -> 
 /// Cycles in which a turned vector is loaded, transposed with its neighbours and stored, roughly.
 const TURN: f64 = 7.0;
 
+/// Bytes that stay in the second cache while others pass through it.
+const STAYS: i64 = 768 << 10;
+
+/// Bytes of weights that stay in the second cache from one tile of pixels to the next.
+const CACHED: i64 = 512 << 10;
+
+/// Vectors of weights that arrive in the time of a multiply-add: from the second cache, and from further away.
+const NEAR: f64 = 0.25;
+const FAR: f64 = 0.0625;
+
 /// What a tile has to cover.
 struct Image {
     channels: i64,
     /// Pixels along a row, where their number is known, and rows that may join.
     across: Option<i64>,
     rows: i64,
+    /// All pixels, of all images.
+    pixels: i64,
     /// Products for each output.
     depth: i64,
 }
@@ -170,7 +195,13 @@ fn tile(image: &Image, target: &Vectors) -> (i64, i64, i64) {
                 let sums = (points * vectors) as f64;
                 let stall = 4.0 / sums.min(4.0);
                 let loads = (points + vectors) as f64 / sums;
-                let compute = image.depth as f64 * sums * stall * (1.0 + 0.2 * loads);
+                // Weights come from far away for the first tile of pixels, and for others where they do not stay.
+                let panel = image.depth * vectors;
+                let tiles = (image.pixels as f64 / points as f64).max(1.0);
+                let stays = panel * target.lanes * 4 <= CACHED;
+                let later = if stays { NEAR } else { FAR };
+                let stream = panel as f64 * (1.0 / FAR + (tiles - 1.0) / later) / tiles;
+                let compute = (image.depth as f64 * sums * stall * (1.0 + 0.2 * loads)).max(stream);
                 let store = (deep * ceil_div(height, target.lanes) * vectors * target.lanes) as f64 * TURN;
                 let waste = covered(lanes, vectors) * covered(image.rows, deep) * covered(across, height);
                 let cost = (compute + store) / sums * waste;
