@@ -31,6 +31,8 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Emit {
+    /// The model as the language has it, of a file of ONNX too
+    Text,
     /// The graph after all passes
     Graph,
     /// The same as boxes and arrows, in Graphviz's language
@@ -85,6 +87,9 @@ pub fn run(arguments: &Arguments) -> Result<String, Failure> {
         source.target = Some(Wanted::These(nnc::Target::Cuda(vec![])));
     }
     let mut compiler = source.compiler()?;
+    if arguments.emit == Emit::Text {
+        return Ok(compiler.text());
+    }
     if let Some(fuel) = arguments.fuel {
         compiler = compiler.fuel(fuel);
     }
@@ -131,7 +136,7 @@ fn text(kernel: &nnc::LoweredKernel, emit: Emit, isa: nnc::Isa) -> Result<String
         (Emit::Clif, _) => format!("; {name}\n{}\n", nnc::clif(code)?),
         (Emit::Asm, _) => format!("; {name}\n{}\n", nnc::assembly(code, isa)?),
         (Emit::Cuda, _) => format!("{}\n", nnc::cuda(code)?),
-        (Emit::Graph | Emit::Dot | Emit::Svg | Emit::Setbacks, _) => String::new(),
+        (Emit::Graph | Emit::Dot | Emit::Svg | Emit::Setbacks | Emit::Text, _) => String::new(),
     })
 }
 

@@ -19,11 +19,8 @@ pub struct Weights {
 impl Weights {
     /// The values that are given; a model that saves nothing needs none.
     pub fn values(&self, model: &Model) -> Result<Values, Failure> {
-        if let (Some(own), true) = (model.own_values(), self.weights.is_empty()) {
-            return Ok(own);
-        }
         let saved = |s: &nnc::Stored| s.storage != nnc::Storage::Cache;
-        if self.weights.is_empty() && model.stored.iter().any(saved) {
+        if self.weights.is_empty() && model.own_values().is_none() && model.stored.iter().any(saved) {
             let text = format!("error: {} has parameters; give their values with --weights FILE", model.name);
             return Err(Failure(text));
         }

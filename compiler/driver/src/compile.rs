@@ -159,6 +159,14 @@ pub struct Stage {
 }
 
 impl Compiler {
+    /// The model as it was given, or as an import has become.
+    pub fn text(&self) -> String {
+        match &self.source {
+            Source::File(file) => self.sources.text(*file).to_string(),
+            Source::Graph(graph) => graph.to_string(),
+        }
+    }
+
     fn of(sources: SourceMap, source: Source) -> Compiler {
         Compiler {
             sources,

@@ -147,8 +147,11 @@ fn random(stored: &Stored, seed: u64) -> Result<Tensor, Error> {
 
 impl Model {
     /// The values of what is stored in safetensors files, by the rules of the `weights` block called `rules`; without
-    /// one, by the only block, or by equal names.
+    /// one, by the only block, or by equal names. Without files those that the model brings, as one of ONNX does.
     pub fn values(&self, files: &[impl AsRef<Path>], rules: Option<&str>) -> Result<Values, Error> {
+        if let (Some(own), true) = (self.own_values(), files.is_empty()) {
+            return Ok(own);
+        }
         let files = files.iter().map(|f| Weights::open(f.as_ref())).collect::<Result<Vec<_>, _>>()?;
         let sources = assign(&self.name, &self.stored, &self.rules, &files, rules)?;
         Ok(Values::Files { files, sources })

@@ -29,6 +29,11 @@ const PROVIDED: &[(&str, &str, &str)] = &[
     ("len", "len(items) -> int", "The number of items of a list or tuple."),
     ("product", "product(numbers: list(int)) -> int", "All numbers multiplied."),
     ("is_fn", "is_fn(value) -> bool", "Whether a value can be called."),
+    (
+        "is_known",
+        "is_known(n: int) -> bool",
+        "Whether an integer is known when compiling; one that the caller chooses is not.",
+    ),
     ("is_list", "is_list(value) -> bool", "Whether a value is a list."),
     ("is_tuple", "is_tuple(value) -> bool", "Whether a value is a tuple."),
     ("is_float", "is_float(type) -> bool", "Whether an element type is one of floats."),

@@ -20,6 +20,8 @@ struct Writer<'m> {
     /// Initializers by name; they are stored when somebody first reads them.
     initializers: HashMap<&'m str, &'m TensorProto>,
     stored: HashMap<String, TensorProto>,
+    /// What the text calls those of the file that it stores.
+    declared: HashMap<*const TensorProto, String>,
     storage: String,
     body: String,
     /// Sizes by their names in the file.
@@ -48,6 +50,7 @@ pub fn write(model: &Model, name: &str, folder: &Path) -> Result<Import, Problem
         values: HashMap::new(),
         initializers: graph.initializers.iter().map(|t| (t.name.as_str(), t)).collect(),
         stored: HashMap::new(),
+        declared: HashMap::new(),
         storage: String::new(),
         body: String::new(),
         sizes: HashMap::new(),
@@ -120,7 +123,8 @@ impl<'m> Writer<'m> {
         for dim in &ty.shape.as_ref().ok_or_else(wrong)?.dims {
             dims.push(match &dim.size {
                 Some(proto::Size::Value(n)) if *n > 0 => n.to_string(),
-                Some(proto::Size::Name(name)) if !name.is_empty() => self.size(name),
+                // Some write a question mark for any size.
+                Some(proto::Size::Name(name)) if name.contains(char::is_alphanumeric) => self.size(name),
                 _ => {
                     self.count += 1;
                     format!("N{}", self.count)
@@ -160,10 +164,27 @@ impl<'m> Writer<'m> {
         if Value::is_written(&shape, elem) {
             return Ok(Value::written(&tensors::read(proto, self.folder)?));
         }
+        // Branches of one graph may read the same tensor, and may give others its name.
+        if let Some(known) = self.declared.get(&std::ptr::from_ref(proto)) {
+            return Ok(Value::Tensor(known.clone()));
+        }
+        let names = std::iter::once(name.to_string()).chain((2..).map(|n| format!("{name}_{n}")));
+        let name = names.into_iter().find(|name| !self.stored.contains_key(name)).unwrap_or_default();
         let (own, dims) = (self.fresh("w"), shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", "));
-        let _ = writeln!(self.storage, "  param {own} as {}: {elem}[{dims}] = zeros()", quoted(name));
-        self.stored.insert(name.to_string(), proto.clone());
+        let _ = writeln!(self.storage, "  param {own} as {}: {elem}[{dims}] = zeros()", quoted(&name));
+        self.stored.insert(name, proto.clone());
+        self.declared.insert(proto, own.clone());
         Ok(Value::Tensor(own))
+    }
+
+    /// The numbers of an initializer that a row wants to know.
+    fn numbers(&self, row: &Row, input: usize, name: &str) -> Option<Value> {
+        let wanted =
+            ["list", "ratios", "number", "dims"].iter().any(|form| row.text.contains(&format!("{{{input}:{form}}}")));
+        let proto = self.initializers.get(name).or(self.stored.get(name).as_ref()).copied().filter(|_| wanted)?;
+        let shape = tensors::shape(proto).ok()?;
+        let few = shape.len() <= 1 && shape.iter().product::<usize>() <= known::WRITTEN;
+        few.then(|| tensors::read(proto, self.folder).ok()).flatten().map(|t| Value::written(&t))
     }
 
     fn fresh(&mut self, letter: &str) -> String {
@@ -172,9 +193,14 @@ impl<'m> Writer<'m> {
     }
 
     fn node(&mut self, node: &'m Node) -> Result<(), Problem> {
+        let row = table::find(&node.op, self.version);
         let mut inputs = vec![];
-        for input in &node.inputs {
-            inputs.push(if input.is_empty() { None } else { Some(self.value(input)?) });
+        for (i, input) in node.inputs.iter().enumerate() {
+            inputs.push(match row.and_then(|row| self.numbers(row, i, input)) {
+                Some(numbers) => Some(numbers),
+                None if input.is_empty() || row.is_some_and(|row| row.ignored.contains(&i)) => None,
+                None => Some(self.value(input)?),
+            });
         }
         let domain = node.domain.as_str();
         if !domain.is_empty() && domain != "ai.onnx" {
@@ -205,9 +231,17 @@ impl<'m> Writer<'m> {
                 }
             }
             ("ConstantOfShape", [Some(shape)]) => {
-                let text = self.filled(node, shape)?;
-                return self.bind(node, &text, &[]);
+                let (value, elem) = self.filling(node)?;
+                if let Some(value) = shape.count().and_then(|n| Value::repeated(&value, n, elem)) {
+                    self.values.insert(first, value);
+                    return Ok(());
+                }
+                let shape = shape.list();
+                let shape =
+                    shape.ok_or_else(|| Problem::new("ConstantOfShape needs a shape that is known when compiling"))?;
+                return self.bind(node, &format!("full({shape}, {value}, {elem})"), &[]);
             }
+            ("If", [Some(condition)]) => return self.either(node, condition),
             _ => {}
         }
         let to = attribute(node, "to").and_then(|a| tensors::elem(a.i as i32).ok());
@@ -216,7 +250,6 @@ impl<'m> Writer<'m> {
             self.values.insert(first, value);
             return Ok(());
         }
-        let row = table::find(&node.op, self.version);
         let row = row.ok_or_else(|| Problem::new(format!("the operator {} is not known", node.op)))?;
         let text = Template { row, node, inputs: &inputs, used: HashSet::new() }.fill()?;
         self.bind(node, &text, row.results)
@@ -254,19 +287,71 @@ impl<'m> Writer<'m> {
         }
     }
 
-    fn filled(&mut self, node: &Node, shape: &Value) -> Result<String, Problem> {
-        let shape =
-            shape.list().ok_or_else(|| Problem::new("ConstantOfShape needs a shape that is known when compiling"))?;
-        let (value, elem) = match attribute(node, "value").and_then(|a| a.t.as_ref()) {
-            None => ("0".to_string(), Elem::F32),
-            Some(t) => {
-                let t = tensors::read(t, self.folder)?;
-                let x = t.to_f64().first().copied();
-                let x = x.ok_or_else(|| Problem::new("ConstantOfShape has no value"))?;
-                (if t.elem == Elem::Bool { (x != 0.0).to_string() } else { number(x, t.elem) }, t.elem)
+    /// What ConstantOfShape fills a tensor with.
+    fn filling(&self, node: &Node) -> Result<(String, Elem), Problem> {
+        let Some(t) = attribute(node, "value").and_then(|a| a.t.as_ref()) else { return Ok(("0".into(), Elem::F32)) };
+        let t = tensors::read(t, self.folder)?;
+        let x = t.to_f64().first().copied().ok_or_else(|| Problem::new("ConstantOfShape has no value"))?;
+        Ok((if t.elem == Elem::Bool { (x != 0.0).to_string() } else { number(x, t.elem) }, t.elem))
+    }
+
+    /// One of two graphs: the one that is known to be chosen, or a choice between the values of both.
+    fn either(&mut self, node: &'m Node, condition: &Value) -> Result<(), Problem> {
+        let branch = |name: &str| {
+            let graph = attribute(node, name).and_then(|a| a.g.as_ref());
+            graph.ok_or_else(|| Problem::new(format!("If lacks its {name}")))
+        };
+        let (yes, no) = (branch("then_branch")?, branch("else_branch")?);
+        let chosen = match (condition.truth(), condition) {
+            (Some(true), _) => self.branch(yes)?,
+            (Some(false), _) => self.branch(no)?,
+            // Sizes decide: of the text's branches one is compiled.
+            (None, Value::Numbers { items, .. }) => {
+                let before = std::mem::take(&mut self.body);
+                let mut sides = vec![];
+                for graph in [yes, no] {
+                    let values = self.branch(graph)?;
+                    let named = values.iter().enumerate().map(|(i, v)| format!("y{i} = {}", v.tensor()));
+                    let results = named.collect::<Vec<_>>().join(", ");
+                    let lines = std::mem::take(&mut self.body);
+                    let lines: String = lines.lines().map(|line| format!("  {line}\n")).collect();
+                    sides.push(format!("{lines}    ({results})\n"));
+                }
+                let own = self.fresh("v");
+                self.body = format!("{before}  {own} = if {} {{\n{}  }}\n", items[0], sides.join("  } else {\n"));
+                (0..node.outputs.len()).map(|i| Value::Tensor(format!("{own}.y{i}"))).collect()
+            }
+            _ => {
+                let (yes, no) = (self.branch(yes)?, self.branch(no)?);
+                let condition = condition.tensor();
+                let mut values = vec![];
+                for (yes, no) in yes.iter().zip(&no) {
+                    let own = self.fresh("v");
+                    let text = format!("onnx_if({condition}, {}, {})", yes.tensor(), no.tensor());
+                    let _ = writeln!(self.body, "  {own} = {text}");
+                    values.push(Value::Tensor(own));
+                }
+                values
             }
         };
-        Ok(format!("full({shape}, {value}, {elem})"))
+        if chosen.len() < node.outputs.len() {
+            return Err(Problem::new("a branch of If has fewer outputs than If"));
+        }
+        self.values.extend(node.outputs.iter().map(String::as_str).zip(chosen));
+        Ok(())
+    }
+
+    /// The outputs of a graph inside of this one, whose names it sees.
+    fn branch(&mut self, graph: &'m Graph) -> Result<Vec<Value>, Problem> {
+        let outside = (self.values.clone(), self.initializers.clone());
+        self.initializers.extend(graph.initializers.iter().map(|t| (t.name.as_str(), t)));
+        graph.initializers.iter().for_each(|t| drop(self.values.remove(t.name.as_str())));
+        for node in &graph.nodes {
+            self.node(node)?;
+        }
+        let outputs = graph.outputs.iter().map(|output| self.value(&output.name)).collect();
+        (self.values, self.initializers) = outside;
+        outputs
     }
 }
 
@@ -325,6 +410,9 @@ impl Template<'_> {
             let all: Option<Vec<String>> = self.inputs.iter().map(|v| v.as_ref().map(Value::tensor)).collect();
             return Ok(all.map(|all| all.join(", ")));
         }
+        if name == "outputs" {
+            return Ok(Some(self.node.outputs.len().to_string()));
+        }
         self.used.insert(name.to_string());
         if let Some(name) = name.strip_prefix('@') {
             let Some(attribute) = attribute(self.node, name) else { return Ok(None) };
@@ -334,9 +422,19 @@ impl Template<'_> {
             };
         }
         let Some(Some(value)) = name.parse().ok().and_then(|i: usize| self.inputs.get(i)) else { return Ok(None) };
+        let unknown = || Problem::new(format!("input {name} of {} must be known when compiling", self.node.op));
         Ok(Some(match form {
-            "list" => value.list().ok_or_else(|| {
-                Problem::new(format!("input {name} of {} must be known when compiling", self.node.op))
+            // An empty list stands for what is not given.
+            "ratios" | "list" if value.is_empty() && !self.row.text.contains(&format!("({{{name}:")) => {
+                return Ok(None);
+            }
+            "list" => value.list().ok_or_else(unknown)?,
+            "dims" => {
+                value.dims(&self.inputs[0].as_ref().map_or_else(String::new, Value::tensor)).ok_or_else(unknown)?
+            }
+            "number" => value.single().ok_or_else(unknown)?,
+            "ratios" => value.ratios().ok_or_else(|| {
+                Problem::new(format!("input {name} of {} must be ratios of small integers", self.node.op))
             })?,
             // Numbers alone would be computed as the language does it, exactly.
             "" if self.inputs.iter().flatten().any(|x| matches!(x, Value::Tensor(_))) => value.operand(),

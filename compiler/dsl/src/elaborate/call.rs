@@ -376,6 +376,7 @@ impl Elaborator<'_> {
                 product
             }
             "is_fn" => Val::Bool(first.value.is_callable()),
+            "is_known" => Val::Bool(!matches!(&first.value, Val::Num(n) if n.as_int().is_none())),
             "is_list" => Val::Bool(matches!(first.value, Val::List(_))),
             "is_tuple" => Val::Bool(matches!(first.value, Val::Tuple(_))),
             _ => match first.value {

@@ -29,6 +29,7 @@ pub(super) const BUILTINS: &[&str] = &[
     "len",
     "product",
     "is_fn",
+    "is_known",
     "is_list",
     "is_tuple",
     "is_float",
