@@ -421,10 +421,24 @@ impl Roots<'_, '_> {
                 self.need(*node);
             }
             for (i, operand) in graph.node(*node).operands.iter().enumerate() {
-                let memory = graph.op(*node).reads_memory(i) || self.turns_rows(*node, i);
+                let memory = graph.op(*node).reads_memory(i) && !self.window_inside(*node, *operand);
+                let memory = memory || self.turns_rows(*node, i);
                 self.look(*operand, *group, memory);
             }
         }
+    }
+
+    /// Whether a window reads a part of an image and nothing beyond: where it lies in the image, it can be read there.
+    fn window_inside(&self, node: Value, image: Value) -> bool {
+        let graph = self.fuse.graph;
+        let mut part = image;
+        while let Op::Slice(slice) = graph.op(part)
+            && slice.step == 1
+        {
+            part = graph.node(part).operands[0];
+        }
+        let bare = matches!(graph.op(node), Op::Conv(conv) if conv.pad.iter().all(|pad| *pad == (0, 0)));
+        bare && part != image && !graph.is_view(part)
     }
 
     /// Whether the rows of a product come in another order than they lie in: in that order they are no single axis to tile,
