@@ -485,16 +485,21 @@ impl Roots<'_, '_> {
         }
     }
 
-    /// Whether a view's base can be stored at the view's places right away: nothing else needs it at its own.
+    /// Whether a view's base can be stored at the view's places right away: nothing else needs it at its own, affine
+    /// indices lead there, and what costs more than an element is not computed for each copy of it.
     fn stored_as_made(&self, view: Value) -> bool {
         let graph = self.fuse.graph;
-        let (mut value, mut moved, mut alone) = (view, false, true);
+        let (mut value, mut moved, mut alone, mut reached, mut copied) = (view, false, true, true, false);
         while graph.is_view(value) {
             moved |= self.fuse.moves(value);
+            reached &= value == view || self.affine(value);
+            copied |= matches!(graph.op(value), Op::Expand(_));
             value = graph.node(value).operands[0];
             alone &= graph.users(value).len() == 1 && graph.leaving().all(|v| v.node != value.node);
         }
-        !moved || alone
+        let group = self.fuse.of.get(&value).and_then(|g| self.fuse.groups[*g].as_ref());
+        let cheap = group.is_some_and(|g| g.kind == GroupKind::Pointwise);
+        reached && (!moved || alone) && (!copied || cheap)
     }
 
     /// Whether a group is no kernel, so that it stores its own value and no view of it.
