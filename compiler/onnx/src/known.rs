@@ -87,8 +87,8 @@ impl Value {
 
     /// A list of one number, so often; nothing if it is too long for a text.
     pub fn repeated(item: &str, n: usize, elem: Elem) -> Option<Value> {
-        let items = vec![item.to_string(); n];
-        (n <= WRITTEN && !elem.is_float()).then_some(Value::Numbers { items, scalar: false, elem })
+        let list = || Value::Numbers { items: vec![item.to_string(); n], scalar: false, elem };
+        (n <= WRITTEN && !elem.is_float()).then(list)
     }
 
     /// The one number of a list that is one, as a length.

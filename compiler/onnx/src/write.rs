@@ -181,7 +181,7 @@ impl<'m> Writer<'m> {
     fn numbers(&self, row: &Row, input: usize, name: &str) -> Option<Value> {
         let wanted =
             ["list", "ratios", "number", "dims"].iter().any(|form| row.text.contains(&format!("{{{input}:{form}}}")));
-        let proto = self.initializers.get(name).or(self.stored.get(name).as_ref()).copied().filter(|_| wanted)?;
+        let proto = self.initializers.get(name).copied().filter(|_| wanted)?;
         let shape = tensors::shape(proto).ok()?;
         let few = shape.len() <= 1 && shape.iter().product::<usize>() <= known::WRITTEN;
         few.then(|| tensors::read(proto, self.folder).ok()).flatten().map(|t| Value::written(&t))
@@ -276,7 +276,10 @@ impl<'m> Writer<'m> {
         let ints =
             |items: &[i64], scalar| Value::ints(items.iter().map(|n| number(*n as f64, Elem::I64)).collect(), scalar);
         match (a.name.as_str(), &a.t) {
-            ("value", Some(t)) => self.constant(&node.outputs[0], t),
+            ("value", Some(t)) => {
+                self.initializers.insert(&node.outputs[0], t);
+                self.constant(&node.outputs[0], t)
+            }
             ("value_int", _) => Ok(ints(&[a.i], true)),
             ("value_ints", _) => Ok(ints(&a.ints, false)),
             ("value_float", _) => {
@@ -306,7 +309,8 @@ impl<'m> Writer<'m> {
             (Some(true), _) => self.branch(yes)?,
             (Some(false), _) => self.branch(no)?,
             // Sizes decide: of the text's branches one is compiled.
-            (None, Value::Numbers { items, .. }) => {
+            (None, Value::Numbers { .. }) => {
+                let condition = condition.single().ok_or_else(|| Problem::new("If needs one condition"))?;
                 let before = std::mem::take(&mut self.body);
                 let mut sides = vec![];
                 for graph in [yes, no] {
@@ -318,7 +322,7 @@ impl<'m> Writer<'m> {
                     sides.push(format!("{lines}    ({results})\n"));
                 }
                 let own = self.fresh("v");
-                self.body = format!("{before}  {own} = if {} {{\n{}  }}\n", items[0], sides.join("  } else {\n"));
+                self.body = format!("{before}  {own} = if {condition} {{\n{}  }}\n", sides.join("  } else {\n"));
                 (0..node.outputs.len()).map(|i| Value::Tensor(format!("{own}.y{i}"))).collect()
             }
             _ => {

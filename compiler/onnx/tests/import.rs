@@ -194,3 +194,19 @@ fn damaged_files() {
         }
     }
 }
+
+/// A list that no text could hold, and a choice by no number at all.
+#[test]
+fn numbers_out_of_hand() {
+    let huge =
+        vec![node("ConstantOfShape", &["n"], &["all"], vec![]), node("Add", &["input.1", "all"], &["y"], vec![])];
+    assert!(text(&model(huge, vec![longs("n", &[1], &[i64::MAX])])).contains("full(["));
+    let branch = |name: &str| {
+        let nodes = vec![node("Relu", &["input.1"], &["z"], vec![])];
+        let g = Some(Graph { nodes, outputs: vec![port("z", &[])], ..Default::default() });
+        Attribute { name: name.into(), g, ..Default::default() }
+    };
+    let choice = node("If", &["none"], &["y"], vec![branch("then_branch"), branch("else_branch")]);
+    let refused = text(&model(vec![choice], vec![longs("none", &[0], &[])]));
+    assert!(refused.contains("If needs one condition"), "{refused}");
+}
