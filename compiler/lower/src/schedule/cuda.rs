@@ -292,6 +292,7 @@ fn rows(shape: &Shape) -> Option<String> {
     let before = |s: &StageShape| -> String {
         inner(s).into_iter().filter(|v| *v != along).map(|v| format!("{} ", shape.name(v))).collect()
     };
+    let leaf = |s: &StageShape, row: &str| if single(s) { String::new() } else { before(s) + row };
     let mut text = String::new();
     let short = shape.bounded(along) && shape.extent(along).as_const().is_some() && n <= SHORT;
     if let (true, Some((row, others))) = (short, outer.split_last()) {
@@ -306,7 +307,7 @@ fn rows(shape: &Shape) -> Option<String> {
             false => vec![format!("{}o", shape.name(*row)), name.clone()],
         });
         temporaries(&mut text, &names);
-        let body = leaves(&shape.stages, &|s| if single(s) { String::new() } else { format!("{}{a}", before(s)) });
+        let body = leaves(&shape.stages, &|s| leaf(s, a));
         let nest = match grid.blocks.is_empty() {
             true => format!("{name}.tx"),
             false => format!("{} {name}.tx", grid.loops()),
@@ -338,7 +339,7 @@ fn rows(shape: &Shape) -> Option<String> {
     };
     let grid = Grid::of(outer.iter().map(|v| Loop::whole(shape, *v)).collect());
     temporaries(&mut text, &names(shape, &outer));
-    let body = leaves(&shape.stages, &|s| if single(s) { String::new() } else { format!("{}{along_row}", before(s)) });
+    let body = leaves(&shape.stages, &|s| leaf(s, &along_row));
     Some(grid.nest(&text, &body))
 }
 
