@@ -145,6 +145,7 @@ pub fn case(name: &str) -> &'static Case {
     ALL.iter().find(|c| c.name == name).unwrap_or_else(|| panic!("no case `{name}`"))
 }
 
+const IMAGES: &str = "../tests/models/images.nn";
 const SCANS: &str = "../tests/models/scans.nn";
 const SCAN_SIZES: &[&[(&str, usize)]] = &[&[("B", 1), ("T", 1)], &[("B", 2), ("T", 6)], &[("B", 9), ("T", 5)]];
 
@@ -174,6 +175,33 @@ pub const ALL: &[Case] = &[
         model: None,
         defines: &[("classes", "10")],
         sizes: &[&[("B", 1), ("H", 32), ("W", 32)]],
+        below: 1.0,
+        tolerance: 1e-5,
+    },
+    Case {
+        name: "images",
+        file: IMAGES,
+        model: Some("Images"),
+        defines: &[("H", "30"), ("W", "26")],
+        sizes: &[&[("B", 1)], &[("B", 3)]],
+        below: 1.0,
+        tolerance: 1e-5,
+    },
+    Case {
+        name: "images of any size",
+        file: IMAGES,
+        model: Some("Images"),
+        defines: &[],
+        sizes: &[&[("B", 1), ("H", 16), ("W", 19)], &[("B", 2), ("H", 37), ("W", 70)]],
+        below: 1.0,
+        tolerance: 1e-5,
+    },
+    Case {
+        name: "sounds",
+        file: IMAGES,
+        model: Some("Sounds"),
+        defines: &[],
+        sizes: &[&[("B", 1), ("T", 5)], &[("B", 2), ("T", 100)]],
         below: 1.0,
         tolerance: 1e-5,
     },

@@ -18,6 +18,21 @@ fn resnet() {
 }
 
 #[test]
+fn images() {
+    case("images").check();
+}
+
+#[test]
+fn images_of_any_size() {
+    case("images of any size").check();
+}
+
+#[test]
+fn sounds() {
+    case("sounds").check();
+}
+
+#[test]
 fn lstm() {
     case("lstm").check();
 }

@@ -1,11 +1,12 @@
 //! Single kernels on one thread: what the chooser's schedule reaches of this machine's limits, with the schedule.
 //!
 //! ```text
-//! cargo run --release -p nnc-benches --bin kernels [-- NAME… [--source TEXT] [--schedule TEXT] [--hand] [--print]]
+//! cargo run --release -p nnc-benches --bin kernels [-- NAME… [--source TEXT] [--schedule TEXT…] [--hand] [--print]]
 //! ```
 //!
 //! Each case is a model of a line or two; its kernels come from `compute` of its operators. `--source` times the model
-//! given instead of these; `--schedule` another schedule; `--hand` also the schedules of `hand.txt`, written by hand for
+//! given instead of these; `--schedule` another schedule, and given several times, all of them in turn beside the chosen
+//! one; `--hand` also the schedules of `hand.txt`, written by hand for
 //! the cases where the machine's limit leaves room for a better one; `--print` shows kernels and schedules.
 
 use benches::kernels::lowered;
@@ -220,10 +221,34 @@ fn compare(case: &str, kernel: &Kernel, chosen: &Schedule, sizes: &[i64]) {
     }
 }
 
+/// The chosen schedule and others, again and again one after the other, so that all see the same machine: least and median
+/// microseconds of each.
+fn in_turn(kernel: &Kernel, chosen: &Schedule, others: &[Schedule], sizes: &[i64]) {
+    const TURNS: usize = 9;
+    let all: Vec<&Schedule> = [chosen].into_iter().chain(others).collect();
+    let mut times = vec![vec![]; all.len()];
+    for _ in 0..TURNS {
+        for (times, schedule) in times.iter_mut().zip(&all) {
+            match run(kernel, schedule, sizes) {
+                Ok((median, least, _, _)) => times.push((least * 1e6, median * 1e6)),
+                Err(e) => return println!("{e}\n{schedule}"),
+            }
+        }
+    }
+    for (index, times) in times.iter().enumerate() {
+        let least = times.iter().map(|t| t.0).fold(f64::INFINITY, f64::min);
+        let mut medians: Vec<f64> = times.iter().map(|t| t.1).collect();
+        medians.sort_by(f64::total_cmp);
+        println!("  {index:2} {:<10} least {least:9.1} µs, median {:9.1}", kernel.name, medians[TURNS / 2]);
+    }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let flag = |name: &str| arguments.iter().position(|a| a == name);
-    let hand: Option<Schedule> = flag("--schedule").map(|i| arguments[i + 1].parse().unwrap_or_else(|e| panic!("{e}")));
+    let parse = |text: &String| text.parse::<Schedule>().unwrap_or_else(|e| panic!("{e}"));
+    let given = arguments.windows(2).filter(|pair| pair[0] == "--schedule").map(|pair| parse(&pair[1]));
+    let given: Vec<Schedule> = given.collect();
     let print = flag("--print").is_some();
     let cases = match flag("--source") {
         Some(i) => vec![case("given", &arguments[i + 1], f64::NAN)],
@@ -239,12 +264,16 @@ fn main() {
             let Some(made) = lowered.kernels[step.kernel].loops() else { continue };
             let value = |name: &str| case.sizes.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
             let sizes: Vec<i64> = step.sizes.iter().map(|d| d.eval(&value).expect("sizes of the case")).collect();
-            let schedule = hand.as_ref().unwrap_or(&made.schedule);
+            let schedule = given.first().unwrap_or(&made.schedule);
             if print {
                 println!("{}{schedule}\n", made.kernel);
             }
             if flag("--hand").is_some() {
                 compare(case.name, &made.kernel, schedule, &sizes);
+                continue;
+            }
+            if given.len() > 1 {
+                in_turn(&made.kernel, &made.schedule, &given, &sizes);
                 continue;
             }
             match run(&made.kernel, schedule, &sizes) {

@@ -366,6 +366,7 @@ impl Compiler {
         let mut graph = entry.graph;
         after("elaborate", &entry.name, &graph);
         let mut cx = self.fuel.map_or_else(Cx::default, Cx::with_fuel);
+        cx.channels_last = matches!(self.target, Target::Cpu(_));
         let ran = passes::run(&mut graph, &mut cx, stop, &mut |pass, graph, time| {
             clock.add(pass.name, time);
             after(pass.name, &entry.name, graph);

@@ -68,6 +68,7 @@ pub fn build(graph: &Graph, group: &Group, memory: &dyn Memory, style: Style) ->
         current: vec![],
         outer: vec![],
         free: vec![],
+        otherwise: None,
         places: BTreeMap::new(),
         known: HashMap::new(),
         order: vec![],
@@ -229,6 +230,8 @@ struct Builder<'g> {
     /// Axes of the stages under construction, innermost last: those of their elements, and with reductions.
     outer: Vec<Vec<VarId>>,
     free: Vec<Vec<VarId>>,
+    /// What lies beyond the border of what the views read whose `compute` is running.
+    otherwise: Option<Literal>,
     /// Where each stage stores its element.
     places: BTreeMap<Value, Vec<Affine>>,
     known: HashMap<(Value, Vec<Subscript>), ExprId>,
@@ -366,6 +369,13 @@ impl Builder<'_> {
             };
             return Some(read(kernel, buffer, at));
         }
+        if otherwise.is_some() && matches!(self.graph.op(value), Op::Transpose(_) | Op::Reshape(_)) {
+            // These move what lies beyond the border as they move the rest.
+            let outside = std::mem::replace(&mut self.otherwise, otherwise);
+            let expr = self.compute(kernel, value, at);
+            self.otherwise = outside;
+            return expr;
+        }
         if otherwise.is_some() {
             self.misfit = Some(Misfit(format!("{value} is read beyond its border but not in memory")));
             return None;
@@ -448,7 +458,7 @@ impl Source for Builder<'_> {
     ) -> Option<ExprId> {
         let node = *self.current.last()?;
         let value = self.graph.node(node).operands[operand];
-        self.value(kernel, value, at, otherwise)
+        self.value(kernel, value, at, otherwise.or(self.otherwise))
     }
 
     fn extent(&mut self, kernel: &mut Kernel, dim: &Dim) -> Extent {

@@ -5,20 +5,28 @@
 //! A scan is a group of its own, and the body in it has groups. Then pointwise groups move into their only user, product, row and product become attention, and what must lie in
 //! memory is found. Views join nobody: each group that looks through one computes it for itself.
 
-use crate::Cx;
+use crate::{Cx, channels};
 use graph::{Class, Dim, Graph, Group, GroupKind, Op, OpError, Value, ops, space};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-pub fn run(graph: &mut Graph, _: &mut Cx) -> Result<(), OpError> {
+pub fn run(graph: &mut Graph, cx: &mut Cx) -> Result<(), OpError> {
     separate_outputs(graph)?;
     separate_carries(graph)?;
+    let groups = groups(graph, BTreeSet::new());
+    // What is stored is known now; where its channels come last there, it is grouped once more.
+    let stored = channels::last(graph, &groups, cx)?;
+    graph.groups = if stored.is_empty() { groups } else { self::groups(graph, stored) };
+    Ok(())
+}
+
+/// The groups of a graph; `stored` are views that have to lie in memory as they are.
+fn groups(graph: &Graph, stored: BTreeSet<Value>) -> Vec<Group> {
     let (order, sizes) = (graph.order(), graph.computed_sizes());
-    let mut fuse = Fuse { graph, order, sizes, groups: vec![], of: HashMap::new() };
+    let mut fuse = Fuse { graph, order, sizes, stored, groups: vec![], of: HashMap::new() };
     fuse.form();
     fuse.absorb_producers();
     fuse.attention();
-    graph.groups = fuse.finish();
-    Ok(())
+    fuse.finish()
 }
 
 /// Each value that leaves has memory of its own: one that is given, or leaves twice, becomes a copy. The last carry of a
@@ -71,6 +79,8 @@ struct Fuse<'g> {
     order: Vec<Value>,
     /// Nodes of sizes that are computed.
     sizes: BTreeMap<String, Value>,
+    /// Views that have to lie in memory.
+    stored: BTreeSet<Value>,
     groups: Vec<Option<Forming>>,
     of: HashMap<Value, usize>,
 }
@@ -421,24 +431,33 @@ impl Roots<'_, '_> {
                 self.need(*node);
             }
             for (i, operand) in graph.node(*node).operands.iter().enumerate() {
-                let memory = graph.op(*node).reads_memory(i) && !self.window_inside(*node, *operand);
+                let memory = graph.op(*node).reads_memory(i) && !self.read_in_place(*node, *operand);
                 let memory = memory || self.turns_rows(*node, i);
                 self.look(*operand, *group, memory);
             }
         }
     }
 
-    /// Whether a window reads a part of an image and nothing beyond: where it lies in the image, it can be read there.
-    fn window_inside(&self, node: Value, image: Value) -> bool {
+    /// Whether an image can be read where it lies: in whatever order of axes, and if nothing is read beyond it, as a part
+    /// of another.
+    fn read_in_place(&self, node: Value, image: Value) -> bool {
         let graph = self.fuse.graph;
+        let bare = match graph.op(node) {
+            Op::Conv(conv) => conv.pad.iter().all(|pad| *pad == (0, 0)),
+            Op::Pool(_) | Op::Pad(_) | Op::Concat(_) => false,
+            _ => return false,
+        };
         let mut part = image;
-        while let Op::Slice(slice) = graph.op(part)
-            && slice.step == 1
-        {
+        loop {
+            match graph.op(part) {
+                Op::Transpose(_) => {}
+                Op::Slice(slice) if bare && slice.step == 1 => {}
+                Op::Reshape(_) if self.affine(part) => {}
+                _ => break,
+            }
             part = graph.node(part).operands[0];
         }
-        let bare = matches!(graph.op(node), Op::Conv(conv) if conv.pad.iter().all(|pad| *pad == (0, 0)));
-        bare && part != image && !graph.is_view(part)
+        part != image && !graph.is_view(part)
     }
 
     /// Whether the rows of a product come in another order than they lie in: in that order they are no single axis to tile,
@@ -468,7 +487,7 @@ impl Roots<'_, '_> {
             Some(owner) if *owner != group => self.need(value),
             Some(_) => {}
             // What no affine index reaches needs memory too.
-            None if memory || !self.affine(value) => self.need(value),
+            None if memory || !self.affine(value) || self.fuse.stored.contains(&value) => self.need(value),
             None => {
                 for operand in &graph.node(value).operands {
                     self.look(*operand, group, false);

@@ -1,5 +1,6 @@
 //! Graph to graph. The order of passes is the table in [`pipeline`]; each is a function in a file of its own.
 
+mod channels;
 pub mod common;
 pub mod dead;
 pub mod decompose;

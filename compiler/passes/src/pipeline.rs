@@ -48,13 +48,15 @@ impl Pass {
 #[derive(Clone, Debug)]
 pub struct Cx {
     fuel: u64,
+    /// Whether kernels take their vectors along the channels of images, as those for CPUs do.
+    pub channels_last: bool,
     /// Rewrites done so far, by rule.
     pub rewrites: Vec<&'static str>,
 }
 
 impl Default for Cx {
     fn default() -> Cx {
-        Cx { fuel: u64::MAX, rewrites: vec![] }
+        Cx { fuel: u64::MAX, channels_last: true, rewrites: vec![] }
     }
 }
 

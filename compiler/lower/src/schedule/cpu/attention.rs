@@ -40,7 +40,7 @@ pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     text += &row_split(shape, row, height);
     text += &vectors(shape, column, wide, target);
     text += &format!("split {e} {} {e}o {e}t; split {e}t {lanes} {e}v {e}l; ", product_wide * lanes);
-    let (depth, splits) = reduction_loops(shape, first, 2);
+    let (depth, splits) = reduction_loops(shape, &first.reduced, 2);
     text += &splits;
     text += &match shape.extent(column) {
         Extent::Const(_) => format!("split {j} 2 {j}s {j}u; "),

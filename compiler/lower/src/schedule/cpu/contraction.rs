@@ -101,7 +101,7 @@ pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     let j = shape.name(along);
     let outer: Vec<VarId> = roles.batch.iter().chain(&other_rows).chain(other_columns).copied().collect();
     if shape.buffer(&roles.vector).role == Role::Const {
-        if let Some(layout) = packed(shape, &roles.vector, along, width) {
+        if let Some(layout) = packed(shape, &roles.vector, along, width, &stage.reduced) {
             text += &layout;
             // With few rows the weights stream from memory, faster than the machine guesses by itself.
             if fixed.is_some_and(|rows| rows <= FEW) {
@@ -127,7 +127,7 @@ pub fn text(shape: &Shape, target: &Vectors) -> Option<String> {
     tile_loops += &format!("{j}v* {j}l@");
     // Enough multiply-adds in one round to hide the loop's own work.
     let unroll = if height > 1 { 2 } else { 4 };
-    let (reduction, splits) = reduction_loops(shape, stage, unroll);
+    let (reduction, splits) = reduction_loops(shape, &stage.reduced, unroll);
     text += &splits;
 
     let mut loops: Vec<(String, i64)> = outer.iter().map(|v| (shape.name(*v).to_string(), shape.guess(*v))).collect();
@@ -178,15 +178,15 @@ pub fn row_split(shape: &Shape, row: VarId, height: i64) -> String {
 }
 
 /// Loops over the reduction: the last axis unrolled `unroll` times, short axes (taps of a window) written out.
-pub fn reduction_loops(shape: &Shape, stage: &StageShape, unroll: i64) -> (String, String) {
+pub fn reduction_loops(shape: &Shape, reduced: &[VarId], unroll: i64) -> (String, String) {
     let mut loops = vec![];
     let mut splits = String::new();
-    for (n, axis) in stage.reduced.iter().enumerate() {
+    for (n, axis) in reduced.iter().enumerate() {
         let k = shape.name(*axis);
-        let last = n + 1 == stage.reduced.len();
+        let last = n + 1 == reduced.len();
         match shape.extent(*axis) {
-            Extent::Const(n) if n <= 3 && last && stage.reduced.len() > 1 => loops.push(format!("{k}!")),
-            Extent::Const(n) if last && n >= unroll && stage.reduced.len() == 1 => {
+            Extent::Const(n) if n <= 7 && last && reduced.len() > 1 => loops.push(format!("{k}!")),
+            Extent::Const(n) if last && n >= unroll && (reduced.len() == 1 || n >= 4 * unroll) => {
                 splits += &format!("split {k} {unroll} {k}o {k}i; ");
                 loops.push(format!("{k}o {k}i*"));
             }
@@ -200,15 +200,17 @@ pub fn reduction_loops(shape: &Shape, stage: &StageShape, unroll: i64) -> (Strin
     (loops.join(" "), splits)
 }
 
-/// Weights in panels of `width` columns, each panel in the order of the reduction. What a loop steps over along a dim, as the
+/// Weights in panels of `width` columns, each panel in the order of the loops over `reduced`. What a loop steps over along a dim, as the
 /// taps of other phases, lies apart.
-pub fn packed(shape: &Shape, access: &Access, along: VarId, width: i64) -> Option<String> {
+pub fn packed(shape: &Shape, access: &Access, along: VarId, width: i64, reduced: &[VarId]) -> Option<String> {
     let axes = access.axes()?;
     let at = access.at.iter().position(|s| s.as_affine().and_then(|a| a.as_var()) == Some(along))?;
     let step = |d: usize| access.at[d].as_affine().and_then(|a| a.terms().first()).map_or(1, |t| t.factor.abs());
-    let others = (0..axes.len()).filter(|d| *d != at);
-    let phases: String = others.clone().filter(|d| step(*d) > 1).map(|d| format!("{d}%{} ", step(d))).collect();
-    let rest = others.map(|d| if step(d) > 1 { format!("{d}/{} ", step(d)) } else { format!("{d} ") });
+    let order = |d: &usize| reduced.iter().position(|v| access.at[*d].as_affine().is_some_and(|a| a.uses(*v)));
+    let mut others: Vec<usize> = (0..axes.len()).filter(|d| *d != at).collect();
+    others.sort_by_key(order);
+    let phases: String = others.iter().copied().filter(|d| step(*d) > 1).map(|d| format!("{d}%{} ", step(d))).collect();
+    let rest = others.into_iter().map(|d| if step(d) > 1 { format!("{d}/{} ", step(d)) } else { format!("{d} ") });
     let rest: String = rest.collect();
     Some(format!("layout {} {at}/{width} {phases}{rest}{at}%{width}; ", shape.buffer(access).name))
 }
