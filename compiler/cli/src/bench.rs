@@ -20,6 +20,10 @@ pub struct Arguments {
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
+    /// Take the compiled model from this user's cache, as `run` does, so that the time to the first result is that of a
+    /// second start
+    #[arg(long)]
+    cached: bool,
     /// Also time each kernel
     #[arg(long)]
     profile: bool,
@@ -72,7 +76,7 @@ fn expected(
 pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let given = &arguments.given;
     let start = Instant::now();
-    let Made { program, from } = given.program(&arguments.source, true)?;
+    let Made { program, from } = given.program(&arguments.source, true, arguments.cached)?;
     let index = given.entry(&program)?;
     let entry = &program.entries()[index];
     let tensors = given.tensors(entry, true)?;

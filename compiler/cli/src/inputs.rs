@@ -2,7 +2,7 @@
 
 use crate::values::Wanted;
 use crate::{Failure, Source, pair};
-use nnc::{Elem, Entry, Formula, Model, Port, Program, Symbol, Tensor, Values};
+use nnc::{Cache, Elem, Entry, Formula, Model, Port, Program, Symbol, Tensor, Values};
 use std::path::PathBuf;
 
 /// Where weights come from.
@@ -77,8 +77,9 @@ pub struct Made {
 }
 
 impl Given {
-    /// The program, compiled or from its file; weights that are not given are random if `random` says so.
-    pub fn program(&self, source: &Source, random: bool) -> Result<Made, Failure> {
+    /// The program, compiled, from its file or from this user's cache; weights that are not given are random if `random`
+    /// says so.
+    pub fn program(&self, source: &Source, random: bool, cached: bool) -> Result<Made, Failure> {
         if nnc::is_program(&source.file) {
             let file = source.file.display();
             let compiling = source.model.is_some() || !source.define.is_empty() || source.target_cpu.is_some();
@@ -89,7 +90,11 @@ impl Given {
             }
             return Ok(Made { program: Program::open(&source.file)?, from: None });
         }
-        let model = source.compiler()?.build()?;
+        let compiler = source.compiler()?;
+        let model = match Cache::of_user().filter(|_| cached) {
+            Some(cache) => compiler.cache(cache).build()?,
+            None => compiler.build()?,
+        };
         let values = match random && self.weights.weights.is_empty() && model.own_values().is_none() {
             true => Values::Random { seed: self.seed },
             false => self.weights.values(&model)?,

@@ -26,7 +26,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<String, Failure> {
     let given = &arguments.given;
     arguments.output.iter().try_for_each(|(_, file)| results::check(file))?;
-    let program = given.program(&arguments.source, false)?.program;
+    let program = given.program(&arguments.source, false, true)?.program;
     let entry = &program.entries()[given.entry(&program)?];
     if let Some((name, _)) = arguments.output.iter().find(|(n, _)| !entry.outputs.iter().any(|p| p.name == *n)) {
         let known: Vec<&str> = entry.outputs.iter().map(|p| p.name.as_str()).collect();

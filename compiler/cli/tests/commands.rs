@@ -31,8 +31,13 @@ fn nnc(line: &str) -> Answer {
 }
 
 fn piped(line: &str, input: &str) -> Answer {
+    answer(line, input, "off")
+}
+
+/// With a folder for what is kept.
+fn answer(line: &str, input: &str, cache: &str) -> Answer {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nnc"));
-    command.current_dir(root()).args(line.split_whitespace());
+    command.current_dir(root()).args(line.split_whitespace()).env("NNC_CACHE", cache);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -145,6 +150,39 @@ fn a_program_runs_without_its_source() {
     assert_eq!(damaged(|b| b[200] ^= 1), "its content does not match its hash; compile it anew");
     assert_eq!(damaged(|b| b.truncate(100)), "its content does not match its hash; compile it anew");
     assert_eq!(damaged(|b| b.truncate(20)), "the file is cut short; compile it anew");
+}
+
+#[test]
+fn a_model_is_compiled_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, cache) = (folder.path().join("twice.nn"), folder.path().join("kept"));
+    let run = |factor: &str| {
+        std::fs::write(&model, format!("model M(x: [N]) -> (y: [N]) = {factor} * x\n")).unwrap();
+        answer(&format!("run {} --input x=[1,2]", model.display()), "", cache.to_str().unwrap()).ok()
+    };
+    let kept = || -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = std::fs::read_dir(&cache).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        files
+    };
+    let (twice, thrice) = ("y: f32[2] = [2.00000, 4.00000]\n", "y: f32[2] = [3.00000, 6.00000]\n");
+    assert_eq!(run("2"), twice);
+    let first = kept();
+    assert_eq!(first.len(), 1);
+    let written = std::fs::metadata(&first[0]).unwrap().modified().unwrap();
+    assert_eq!(run("2"), twice);
+    assert_eq!(std::fs::metadata(&first[0]).unwrap().modified().unwrap(), written);
+    assert_eq!((run("3").as_str(), kept().len()), (thrice, 2));
+    // What is damaged is made anew.
+    let whole = std::fs::read(&first[0]).unwrap();
+    for bytes in [&whole[..whole.len() / 2], &[], &[0; 99]] {
+        std::fs::write(&first[0], bytes).unwrap();
+        assert_eq!(run("2"), twice);
+        assert_eq!(std::fs::read(&first[0]).unwrap(), whole);
+    }
+    // A folder that cannot be written keeps nothing.
+    let line = format!("run {} --input x=[1,2]", model.display());
+    assert_eq!(answer(&line, "", "/proc/none").ok(), twice);
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn root() -> PathBuf {
 fn nnc(line: &str, folder: &Path) -> (bool, String) {
     let word = |w: &str| if w.contains('"') { w.replace('_', " ") } else { w.to_string() };
     let mut command = Command::new(env!("CARGO_BIN_EXE_nnc"));
+    command.env("NNC_CACHE", "off");
     let output = command.current_dir(folder).args(line.split_whitespace().map(word)).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.success(), text(&output.stdout) + &text(&output.stderr))

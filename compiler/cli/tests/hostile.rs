@@ -15,7 +15,10 @@ fn shell(line: &str) -> (i32, String, String) {
     let mut command = Command::new("bash");
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).stdin(Stdio::null());
     let path = Path::new(env!("CARGO_BIN_EXE_nnc")).parent().unwrap().display().to_string();
-    command.env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap())).env("T", folder.path());
+    command
+        .env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap()))
+        .env("T", folder.path())
+        .env("NNC_CACHE", "off");
     let output = command.args(["-o", "pipefail", "-c", line]).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace(&folder.path().display().to_string(), "$T");
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))

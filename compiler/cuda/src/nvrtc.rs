@@ -1,15 +1,13 @@
 //! CUDA C++ to code for one architecture, by NVIDIA's library for that. It needs no GPU and no driver.
 
 use crate::PRELUDE;
-use engine::Arch;
+use engine::{Arch, Cache};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use sha2::{Digest, Sha256};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 
-/// The environment's names for the library's file, and for the folder of what it has compiled.
+/// The environment's name for the library's file.
 pub const LIBRARY: &str = "NNC_NVRTC";
-pub const CACHE: &str = "NNC_CACHE";
 
 /// Of the library's major versions, the newest first.
 const MAJORS: [u32; 2] = [13, 12];
@@ -142,28 +140,17 @@ impl Nvrtc {
         }
     }
 
-    /// As [`Nvrtc::compile`], of which what is known is kept in a folder: [`CACHE`], or the user's for such things.
+    /// As [`Nvrtc::compile`], of which what is known is kept where this user's caches are.
     pub fn compile_cached(&self, text: &str, arch: Arch) -> Result<Vec<u8>, NvrtcError> {
-        let Some(folder) = cache_folder() else { return Ok(self.compile(text, arch)?.bytes) };
-        let arch_text = arch.to_string();
-        let mut key = Sha256::new();
-        for part in [PRELUDE, text, &arch_text, &OPTIONS.join(" "), &self.name()] {
-            key.update((part.len() as u64).to_le_bytes());
-            key.update(part);
-        }
-        let name: String = key.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = folder.join(format!("{name}.cubin"));
-        if let Ok(kept) = std::fs::read(&path)
-            && let Some((hash, bytes)) = kept.split_at_checked(32)
-            && Sha256::digest(bytes)[..] == *hash
-        {
-            return Ok(bytes.to_vec());
+        let Some(cache) = Cache::of_user() else { return Ok(self.compile(text, arch)?.bytes) };
+        let (arch_text, options, compiler) = (arch.to_string(), OPTIONS.join(" "), self.name());
+        let parts = [PRELUDE, text, &arch_text, &options, &compiler].map(str::as_bytes);
+        let name = Cache::name(&parts, "cubin");
+        if let Some(kept) = cache.get(&name) {
+            return Ok(kept);
         }
         let bytes = self.compile(text, arch)?.bytes;
-        // What cannot be kept is compiled again.
-        if std::fs::create_dir_all(&folder).is_ok() {
-            let _ = tensor::write_whole(&path, &[&Sha256::digest(&bytes)[..], &bytes].concat());
-        }
+        cache.put(&name, &bytes);
         Ok(bytes)
     }
 }
@@ -224,11 +211,4 @@ fn usual_places() -> Vec<PathBuf> {
     places.retain(|p| p.exists());
     places.extend(MAJORS.map(|n| PathBuf::from(format!("libnvrtc.so.{n}"))));
     places
-}
-
-fn cache_folder() -> Option<PathBuf> {
-    let named = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    named(CACHE)
-        .or_else(|| named("XDG_CACHE_HOME").map(|c| c.join("nnc")))
-        .or_else(|| named("HOME").map(|h| h.join(".cache/nnc")))
 }

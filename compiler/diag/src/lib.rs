@@ -46,6 +46,11 @@ impl SourceMap {
         self.files.iter().position(|(n, _)| n == name).map(|at| FileId(at as u32))
     }
 
+    /// All files, name and text.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
     /// Its name; a graph that was made elsewhere may point into files that are not here.
     pub fn name(&self, file: FileId) -> &str {
         self.files.get(file.0 as usize).map_or("unknown", |(name, _)| name)

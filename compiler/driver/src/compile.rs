@@ -9,7 +9,7 @@ use cpu::EntryStep;
 use diag::SourceMap;
 use dsl::Stored;
 use dsl::weights::Rules;
-use engine::{Code, Isa, Kernels};
+use engine::{Cache, Code, Isa, Kernels};
 use graph::{Graph, Storage};
 use lower::{LowerError, Lowered, LoweredKernel, Step};
 use passes::Cx;
@@ -28,6 +28,7 @@ pub struct Compiler {
     fuel: Option<u64>,
     jit: bool,
     import: Option<Arc<onnx::Import>>,
+    pub(crate) cache: Option<Cache>,
 }
 
 enum Source {
@@ -113,7 +114,7 @@ pub struct Model {
     pub(crate) constants: Vec<Constant>,
     pub(crate) kept: Vec<engine::Kept>,
     pub(crate) code: Kernels,
-    /// Graphs after the passes, and their kernels, in the order of the entries.
+    /// Graphs after the passes, and their kernels, in the order of the entries; none of a model that was kept in a cache.
     pub compiled: Vec<Compiled>,
     /// What compiling took, in the order of the stages.
     pub stages: Vec<Stage>,
@@ -152,7 +153,7 @@ pub struct Compiled {
 /// A part of compiling and the time it took.
 #[derive(Clone, Debug)]
 pub struct Stage {
-    /// `elaborate`, a pass, `lower` or `emit`.
+    /// `elaborate`, a pass, `lower` or `emit`; `cache` alone if the model was kept in one.
     pub name: String,
     /// Of all entries together.
     pub time: Duration,
@@ -177,6 +178,7 @@ impl Compiler {
             fuel: None,
             jit: false,
             import: None,
+            cache: None,
         }
     }
 
@@ -223,6 +225,33 @@ impl Compiler {
     pub fn jit(mut self) -> Self {
         self.jit = true;
         self
+    }
+
+    /// Keeps what [`Compiler::build`] makes for CPUs, and takes from there what it has made before of the same texts,
+    /// settings and compiler. Such a model has no [`Model::compiled`].
+    ///
+    /// ```
+    /// let folder = std::env::temp_dir().join(format!("nnc-doc-kept-{}", std::process::id()));
+    /// let build = || nnc::compile("../../dsl-examples/mnist_mlp.nn")?.cache(nnc::Cache::at(&folder)).build();
+    /// let (first, second) = (build()?, build()?);
+    /// assert_eq!(second.stages.len(), 1);
+    /// assert_eq!((first.code_bytes(), first.stored.len()), (second.code_bytes(), second.stored.len()));
+    /// # std::fs::remove_dir_all(folder).map_err(|e| nnc::Error::Defect(e.to_string()))?;
+    /// # Ok::<(), nnc::Error>(())
+    /// ```
+    pub fn cache(mut self, cache: Cache) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// What the result follows from besides the compiler; nothing of what is not kept.
+    pub(crate) fn settings(&self) -> Option<Vec<String>> {
+        let (Source::File(_), Target::Cpu(isa), None, false) = (&self.source, &self.target, self.fuel, self.jit) else {
+            return None;
+        };
+        let chosen = format!("{isa} {:?} {:?}", self.model, self.defines);
+        let texts = self.sources.files().flat_map(|(name, text)| [name.to_string(), text.to_string()]);
+        Some([chosen].into_iter().chain(texts).collect())
     }
 
     /// The folder of the model's file.
@@ -272,7 +301,13 @@ impl Compiler {
     /// # Ok::<(), nnc::Error>(())
     /// ```
     pub fn build(self) -> Result<Model, Error> {
-        self.build_observed(None, &mut |_, _, _| {})
+        let Some(place) = self.place() else { return self.build_observed(None, &mut |_, _, _| {}) };
+        if let Some(kept) = place.get(self.import.clone()) {
+            return Ok(kept);
+        }
+        let model = self.build_observed(None, &mut |_, _, _| {})?;
+        place.put(&model);
+        Ok(model)
     }
 
     /// As [`Compiler::build`]; `after` sees each entry's graph after each pass, by the pass's name.

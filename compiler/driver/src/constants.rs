@@ -8,6 +8,7 @@ use dsl::weights::{Adapt, FileTensor, Rules, Source};
 use graph::Storage;
 use kernel::schedule::{LayoutDim, Part};
 pub use lower::Content;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,9 +16,10 @@ use tensor::safetensors::Weights;
 use tensor::{AlignedBytes, Elem, Tensor};
 
 /// A constant as one kernel reads it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Constant {
     pub content: Content,
+    #[serde(with = "engine::plan::as_text")]
     pub elem: Elem,
     pub dims: Vec<usize>,
     /// Row-major if there is none.

@@ -17,6 +17,7 @@
 
 #![warn(missing_docs)]
 
+mod cache;
 mod compile;
 mod constants;
 mod cost;
@@ -41,8 +42,8 @@ pub use dsl::{Stored, Training, doc, weights};
 pub use dump::{PASSES, assembly, clif, cuda, format, vector_ir};
 pub use engine::file::is_program;
 pub use engine::{
-    Arch, AsView, AsViewMut, CallError, Chosen, DeviceError, Entry, Formula, Gpu, Isa, Port, Session as EngineSession,
-    Symbol, Timed, View, ViewMut,
+    Arch, AsView, AsViewMut, Cache, CallError, Chosen, DeviceError, Entry, Formula, Gpu, Isa, Port,
+    Session as EngineSession, Symbol, Timed, View, ViewMut,
 };
 pub use error::Error;
 pub use graph::{Array, Dim, Graph, Storage, TensorType};

@@ -4,18 +4,19 @@ use crate::ast::{self, Expr, ExprKind};
 use crate::elaborate::Stored;
 use diag::{Code, Diagnostic, Span};
 use graph::{Dim, Storage};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 
 /// The rules of one `weights` block. Without rules, names must be equal.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rules {
     rules: Vec<Rule>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Rule {
     /// Several are parts of one tensor.
     from: Vec<Pattern>,
@@ -25,7 +26,7 @@ struct Rule {
 }
 
 /// What is done to a tensor of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Adapt {
     /// Swaps the last two axes.
     Transpose,
@@ -79,7 +80,7 @@ pub struct Mismatch {
 }
 
 /// Names with `*` for any run of characters.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Pattern {
     /// The text between the stars.
     parts: Vec<String>,

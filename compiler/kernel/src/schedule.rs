@@ -7,6 +7,7 @@
 //! nest jo io { C: ko ki* ii* jv* l@ }
 //! ```
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How the tiles of a split cover an extent that the factor does not divide.
@@ -41,14 +42,14 @@ pub struct Border {
 }
 
 /// One dim of a layout: dim `dim` of the buffer, whole or a part of it, with padding after it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LayoutDim {
     pub dim: usize,
     pub part: Part,
     pub pad: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Part {
     Whole,
     /// Index divided by this block.

@@ -11,6 +11,7 @@ use graph::{Class, Dim, Graph, Group, GroupKind, Op, Origin, Storage, TensorType
 use kernel::schedule::Layout;
 use kernel::{Kernel, Schedule, ScheduleError, Scheduled};
 pub use schedule::{Target, Vectors};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use tensor::Elem;
@@ -182,7 +183,7 @@ pub enum Place {
 }
 
 /// The elements of a constant.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Content {
     /// Of a parameter or state, by name.
     Stored(String),

@@ -1,5 +1,6 @@
 //! Runs compiled programs: plans, memory, threads. No compiler crate is needed here.
 
+pub mod cache;
 pub mod code;
 pub mod cuda;
 pub mod file;
@@ -14,6 +15,7 @@ pub mod session;
 mod sizes;
 mod steps;
 
+pub use cache::Cache;
 pub use code::{Blob, Code, CodeMemory, EntryFn, External, Externals, KernelFn, Library};
 pub use cuda::{Arch, CudaKernel, DeviceError, Gpu, Image};
 pub use file::ProgramError;

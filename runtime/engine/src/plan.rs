@@ -271,7 +271,7 @@ impl Program {
 }
 
 /// Element types by name.
-mod as_text {
+pub mod as_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use tensor::Elem;
 
