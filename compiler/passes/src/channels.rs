@@ -16,7 +16,7 @@ pub fn last(graph: &mut Graph, groups: &[Group], cx: &mut Cx) -> Result<BTreeSet
     if !cx.channels_last || !graph.updates.is_empty() || !graph.order().into_iter().any(|v| dense(graph, v)) {
         return Ok(stored);
     }
-    for (image, readers) in chosen(graph, groups) {
+    for (image, readers) in settled(graph, groups) {
         if !cx.spend("channels last") {
             break;
         }
@@ -36,14 +36,34 @@ pub fn last(graph: &mut Graph, groups: &[Group], cx: &mut Cx) -> Result<BTreeSet
 /// Places where an image is read: nodes and positions of operands.
 type Readers = Vec<(Value, usize)>;
 
-/// What is to be stored with its channels last, and who reads it outside of the kernel that makes it.
-fn chosen(graph: &Graph, groups: &[Group]) -> BTreeMap<Value, Readers> {
+/// What is to be stored with its channels last, so that windows over one channel find such images and make such.
+fn settled(graph: &Graph, groups: &[Group]) -> BTreeMap<Value, Readers> {
+    let mut stay = BTreeSet::new();
+    loop {
+        let chosen = chosen(graph, groups, &stay);
+        let before = stay.len();
+        for group in groups.iter().filter(|g| g.nodes.iter().any(|n| over_one_channel(graph, *n))) {
+            if !group.roots.iter().all(|root| chosen.contains_key(root)) {
+                stay.extend(
+                    group.nodes.iter().flat_map(|n| &graph.node(*n).operands).filter(|v| chosen.contains_key(v)),
+                );
+            }
+        }
+        if stay.len() == before {
+            return chosen;
+        }
+    }
+}
+
+/// What is to be stored with its channels last, `stay` left out, and who reads it outside of the kernel that makes it.
+fn chosen(graph: &Graph, groups: &[Group], stay: &BTreeSet<Value>) -> BTreeMap<Value, Readers> {
     let roots: BTreeSet<Value> = groups.iter().flat_map(|g| g.roots.clone()).collect();
-    let leaving: BTreeSet<Value> = graph.leaving().collect();
+    let stay: BTreeSet<Value> = graph.leaving().chain(stay.iter().copied()).collect();
     let mut chosen = BTreeMap::new();
     for group in groups {
-        for root in group.roots.iter().filter(|root| !leaving.contains(root) && is_image(graph, **root)) {
+        for root in group.roots.iter().filter(|root| !stay.contains(root) && is_image(graph, **root)) {
             let makes = match group.kind {
+                _ if group.nodes.iter().any(|n| narrow(graph, *n)) => false,
                 _ if group.nodes.iter().any(|n| dense(graph, *n)) => true,
                 // Of images with channels last, or for a convolution.
                 GroupKind::Pointwise | GroupKind::Contraction => {
@@ -75,6 +95,21 @@ fn dense(graph: &Graph, node: Value) -> bool {
     let stored = |o: &graph::Operand| o.value == weight && o.storage != Storage::Input;
     let constant = matches!(graph.op(weight), Op::Constant(_));
     conv.groups == 1 && (constant || graph.operands.iter().any(stored))
+}
+
+/// A convolution of groups that have few channels each.
+fn narrow(graph: &Graph, node: Value) -> bool {
+    let Op::Conv(conv) = graph.op(node) else { return false };
+    let outputs = &graph.ty(graph.node(node).operands[1]).dims[conv.apart as usize];
+    conv.apart && outputs.as_int().is_none_or(|n| n < CHANNELS)
+}
+
+/// A window that each channel has for itself.
+fn over_one_channel(graph: &Graph, node: Value) -> bool {
+    match graph.op(node) {
+        Op::Conv(conv) => conv.groups > 1 && !conv.apart,
+        op => matches!(op, Op::Pool(_)),
+    }
 }
 
 /// An image: a batch, channels enough for vectors, and at least one axis more.
@@ -112,7 +147,9 @@ fn turns(graph: &Graph, user: Value, image: Value) -> bool {
         Op::Conv(conv) if !conv.apart => graph.node(user).operands[0] == image,
         Op::Pool(_) | Op::Pad(_) | Op::Concat(_) => true,
         // Groups as an axis of their own.
-        Op::Reshape(reshape) => reshape.splits_only(dims) && each(&|u| matches!(graph.op(*u), Op::Conv(_))),
+        Op::Reshape(reshape) => {
+            reshape.splits_only(dims) && each(&|u| matches!(graph.op(*u), Op::Conv(_)) && !narrow(graph, *u))
+        }
         Op::Slice(_) | Op::StopGradient(_) | Op::Cast(_) => each(&|u| turns(graph, *u, user)),
         op => match op.class() {
             Class::Pointwise => !op.is_view() && graph.ty(user).dims == *dims,

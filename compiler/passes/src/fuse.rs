@@ -438,8 +438,8 @@ impl Roots<'_, '_> {
         }
     }
 
-    /// Whether an image can be read where it lies: in whatever order of axes, and if nothing is read beyond it, as a part
-    /// of another.
+    /// Whether an image can be read where it lies: if nothing is read beyond it, as a part of another, and in the order of
+    /// axes that it was given to be read in.
     fn read_in_place(&self, node: Value, image: Value) -> bool {
         let graph = self.fuse.graph;
         let bare = match graph.op(node) {
@@ -447,17 +447,17 @@ impl Roots<'_, '_> {
             Op::Pool(_) | Op::Pad(_) | Op::Concat(_) => false,
             _ => return false,
         };
-        let mut part = image;
+        let (mut part, mut turned) = (image, false);
         loop {
             match graph.op(part) {
-                Op::Transpose(_) => {}
+                _ if self.fuse.stored.contains(&part) => return true,
                 Op::Slice(slice) if bare && slice.step == 1 => {}
-                Op::Reshape(_) if self.affine(part) => {}
-                _ => break,
+                Op::Transpose(_) => turned = true,
+                Op::Reshape(_) if self.affine(part) => turned = true,
+                _ => return !turned && part != image && !graph.is_view(part),
             }
             part = graph.node(part).operands[0];
         }
-        part != image && !graph.is_view(part)
     }
 
     /// Whether the rows of a product come in another order than they lie in: in that order they are no single axis to tile,
