@@ -12,8 +12,11 @@ const CHANNELS: i64 = 16;
 /// Turns what the groups store and what is better stored so; gives the values that then have to lie in memory.
 pub fn last(graph: &mut Graph, groups: &[Group], cx: &mut Cx) -> Result<BTreeSet<Value>, OpError> {
     let mut stored = BTreeSet::new();
-    // Weights that change have no layout that suits vectors.
-    if !cx.channels_last || !graph.updates.is_empty() || !graph.order().into_iter().any(|v| dense(graph, v)) {
+    let order = graph.order();
+    // Weights that change have no layout that suits vectors. Groups of few channels take theirs along rows, and images that
+    // are turned back and forth around them cost more than is gained.
+    let suits = graph.updates.is_empty() && !order.iter().any(|v| narrow(graph, *v));
+    if !cx.channels_last || !suits || !order.iter().any(|v| dense(graph, *v)) {
         return Ok(stored);
     }
     for (image, readers) in settled(graph, groups) {
@@ -63,7 +66,6 @@ fn chosen(graph: &Graph, groups: &[Group], stay: &BTreeSet<Value>) -> BTreeMap<V
     for group in groups {
         for root in group.roots.iter().filter(|root| !stay.contains(root) && is_image(graph, **root)) {
             let makes = match group.kind {
-                _ if group.nodes.iter().any(|n| narrow(graph, *n)) => false,
                 _ if group.nodes.iter().any(|n| dense(graph, *n)) => true,
                 // Of images with channels last, or for a convolution.
                 GroupKind::Pointwise | GroupKind::Contraction => {
@@ -112,10 +114,12 @@ fn over_one_channel(graph: &Graph, node: Value) -> bool {
     }
 }
 
-/// An image: a batch, channels enough for vectors, and at least one axis more.
+/// An image: a batch, channels enough for vectors, and at least one axis more. How far apart channels lie is known, so that
+/// vectors turn them wherever they meet what is stored otherwise.
 fn is_image(graph: &Graph, value: Value) -> bool {
     let dims = &graph.ty(value).dims;
-    dims.len() > 2 && dims[1].as_int().is_some_and(|n| n >= CHANNELS)
+    let known = dims.iter().skip(1).all(|n| n.as_int().is_some());
+    known && dims.len() > 2 && dims[1].as_int().is_some_and(|n| n >= CHANNELS)
 }
 
 /// The readers of an image outside of its group, if all of them take elements in any order of axes.
@@ -147,9 +151,7 @@ fn turns(graph: &Graph, user: Value, image: Value) -> bool {
         Op::Conv(conv) if !conv.apart => graph.node(user).operands[0] == image,
         Op::Pool(_) | Op::Pad(_) | Op::Concat(_) => true,
         // Groups as an axis of their own.
-        Op::Reshape(reshape) => {
-            reshape.splits_only(dims) && each(&|u| matches!(graph.op(*u), Op::Conv(_)) && !narrow(graph, *u))
-        }
+        Op::Reshape(reshape) => reshape.splits_only(dims) && each(&|u| matches!(graph.op(*u), Op::Conv(_))),
         Op::Slice(_) | Op::StopGradient(_) | Op::Cast(_) => each(&|u| turns(graph, *u, user)),
         op => match op.class() {
             Class::Pointwise => !op.is_view() && graph.ty(user).dims == *dims,
