@@ -3,7 +3,7 @@
 //! they are. What is stored is a transpose, and readers turn it back, which is a view.
 
 use crate::Cx;
-use graph::{Class, Graph, Group, GroupKind, Op, OpError, Storage, Value, ops};
+use graph::{Class, Dim, Graph, Group, GroupKind, Op, OpError, Storage, Value, ops};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Images of fewer channels leave most of a vector empty.
@@ -39,13 +39,14 @@ pub fn last(graph: &mut Graph, groups: &[Group], cx: &mut Cx) -> Result<BTreeSet
 /// Places where an image is read: nodes and positions of operands.
 type Readers = Vec<(Value, usize)>;
 
-/// What is to be stored with its channels last, so that windows over one channel find such images and make such.
+/// What is to be stored with its channels last, so that what takes its vectors in the order that it stores finds such
+/// images and makes such.
 fn settled(graph: &Graph, groups: &[Group]) -> BTreeMap<Value, Readers> {
     let mut stay = BTreeSet::new();
     loop {
         let chosen = chosen(graph, groups, &stay);
         let before = stay.len();
-        for group in groups.iter().filter(|g| g.nodes.iter().any(|n| over_one_channel(graph, *n))) {
+        for group in groups.iter().filter(|g| g.nodes.iter().any(|n| in_order(graph, *n))) {
             if !group.roots.iter().all(|root| chosen.contains_key(root)) {
                 stay.extend(
                     group.nodes.iter().flat_map(|n| &graph.node(*n).operands).filter(|v| chosen.contains_key(v)),
@@ -106,10 +107,15 @@ fn narrow(graph: &Graph, node: Value) -> bool {
     conv.apart && outputs.as_int().is_none_or(|n| n < CHANNELS)
 }
 
-/// A window that each channel has for itself.
-fn over_one_channel(graph: &Graph, node: Value) -> bool {
+/// A window that each channel has for itself, or one of a single point, which is a product: its vectors run along what it
+/// stores, so that an image in another order would be copied first.
+fn in_order(graph: &Graph, node: Value) -> bool {
     match graph.op(node) {
-        Op::Conv(conv) => conv.groups > 1 && !conv.apart,
+        Op::Conv(conv) => {
+            let taps = &graph.ty(graph.node(node).operands[1]).dims[2..];
+            let point = taps.iter().all(|n| *n == Dim::int(1)) && conv.stride.iter().all(|n| *n == 1);
+            !conv.apart && (conv.groups > 1 || point)
+        }
         op => matches!(op, Op::Pool(_)),
     }
 }
